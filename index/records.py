@@ -1,0 +1,110 @@
+"""The vocabulary: one small frozen record for each stage between a file and a hit.
+
+Offsets are Unicode code points in a document's stored text, half open: ``text[start:end]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Scalar: TypeAlias = str | int | float | bool | None
+Metadata: TypeAlias = Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Span:
+    """A half-open range of code points."""
+
+    start: int
+    end: int
+
+    def of(self, text: str) -> str:
+        """Return the slice of ``text`` that this span names."""
+        return text[self.start : self.end]
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class RawDocument:
+    """A document that was read and decoded but not yet cut: the text is final from here on."""
+
+    source: str
+    text: str
+    title: str
+    language: str
+    sha256: str
+    """Hex digest of the original bytes (for text given as JSON: of its UTF-8 form)."""
+    metadata: Metadata = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How a text is divided: passages that do not overlap, and the sentences inside each of them."""
+
+    passages: tuple[Span, ...]
+    sentences: tuple[tuple[Span, ...], ...]
+    """One tuple of sentences for each passage, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A stored document, without its text."""
+
+    id: str
+    collection: str
+    source: str
+    title: str
+    language: str
+    sha256: str
+    characters: int
+    passages: int
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stored passage: a range of a document small enough to read at a glance."""
+
+    id: int
+    document_id: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A stored sentence: the unit quotes are made of. ``passage_id`` is the passage it lies in."""
+
+    id: int
+    passage_id: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One passage found for a query, with what the later stages need to quote from it.
+
+    ``score`` orders the hits; ``cosine`` is the passage's own similarity to the query. ``sentences`` are all
+    sentences of the passage in reading order with their cosines in ``sentence_cosines`` (same length).
+    """
+
+    rank: int
+    passage: Passage
+    document: Document
+    text: str
+    score: float
+    cosine: float
+    sentences: tuple[Sentence, ...]
+    sentence_cosines: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The hits of one query, best first, all of one generation; ``timings_ms`` has a figure for each step."""
+
+    hits: tuple[Hit, ...]
+    generation: int
+    timings_ms: Mapping[str, float]

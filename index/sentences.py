@@ -1,0 +1,65 @@
+"""Text into sentences, by sentencex (Wikimedia's rule-based segmenter), the only place that knows it.
+
+The pieces partition the text: joined together they are the text again, white space included.
+"""
+
+from __future__ import annotations
+
+import re
+
+import sentencex
+
+_PARAGRAPH = re.compile(r"(?:\r\n|\r|\n)[ \t]*(?:\r\n|\r|\n)\s*|[\u2029\f]\s*")
+_LINE = re.compile(r"\r\n|\r|\n|\u2028|\x85")
+_WRAPPED = range(45, 121)
+"""Line lengths of hard-wrapped prose; shorter or longer lines are lines for a reason (headings, verse, lists)."""
+
+_ORDINAL = re.compile(r"(?<!\d)\d{1,2}\.$")
+_FRAGMENT = 12
+"""Shorter pieces are initials, list marks or footnotes, not sentences."""
+
+
+def split_paragraphs(text: str) -> list[str]:
+    """Cut after each blank line; the white space stays with the paragraph before it."""
+    return _cut(text, [match.end() for match in _PARAGRAPH.finditer(text)])
+
+
+def split_sentences(paragraph: str, language: str) -> list[str]:
+    """Cut one paragraph into sentences; a line break ends one too, unless the paragraph is hard-wrapped prose.
+
+    Args:
+        paragraph: text without blank lines inside.
+        language: ISO 639-1 code, which chooses the abbreviations that do not end a sentence.
+    """
+    breaks = [match.end() for match in _LINE.finditer(paragraph)]
+    lines = _cut(paragraph, breaks)
+    wrapped = len(lines) > 1 and all(len(line.rstrip()) in _WRAPPED for line in lines[:-1])
+    blocks = [paragraph] if wrapped else lines
+    return [sentence for block in blocks for sentence in _segment(block, language)]
+
+
+def _segment(block: str, language: str) -> list[str]:
+    if not block.strip():
+        return [block] if block else []
+    pieces: list[str] = sentencex.segment(language, block)
+    if "".join(pieces) != block:
+        # Offsets are counted from the pieces, so a segmenter that drops a character must not be believed.
+        return [block]
+    joined = pieces[:1]
+    for piece in pieces[1:]:
+        if _belongs_together(joined[-1].strip(), piece.strip()):
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return joined
+
+
+def _belongs_together(before: str, after: str) -> bool:
+    """Say whether the segmenter cut inside a sentence: after an ordinal ("im 16. | Jahrhundert") or a fragment."""
+    fragment = min(len(before), len(after)) < _FRAGMENT
+    return fragment or after[0].islower() or _ORDINAL.search(before) is not None
+
+
+def _cut(text: str, ends: list[int]) -> list[str]:
+    edges = [0, *(end for end in ends if 0 < end < len(text)), len(text)]
+    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False) if start < end]

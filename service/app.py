@@ -1,0 +1,111 @@
+"""The application, assembled in one place from one state object."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.base import RequestResponseEndpoint
+from starlette.responses import Response
+
+from index import FundstelleError
+from service.errors import PROTOCOL, STATUS
+from service.routes import AppState, ProtocolError, router
+
+BODY_BYTES = 64 * 2**10
+"""Limit of every request body but an upload's."""
+
+_STATIC = Path(__file__).parent / "static"
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_BY_STATUS = {
+    404: "route_not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "media_type_unsupported",
+}
+
+_log = logging.getLogger("fundstelle")
+
+
+def build_app(state: AppState) -> FastAPI:
+    """Return the application that answers from ``state``; nothing is opened or started here."""
+    app = FastAPI(
+        title="Fundstelle",
+        version=version("fundstelle"),
+        description="Answers questions from your documents and proves every answer: document, place, quote.",
+        max_body_size=BODY_BYTES,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.fundstelle = state
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(_STATIC / "index.html")
+
+    @app.middleware("http")
+    async def add_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        if request.url.path == "/" or request.url.path.startswith("/static/"):
+            for name, value in _PAGE_HEADERS.items():
+                response.headers[name] = value
+        return response
+
+    _add_error_handlers(app)
+    return app
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(FundstelleError)
+    async def refused(request: Request, error: FundstelleError) -> JSONResponse:
+        status = STATUS[error.code]
+        if status >= 500:
+            _log.error("%s: %s", error.code, error.message)
+        return _refusal(status, error.code, error.message, error.hint)
+
+    @app.exception_handler(ProtocolError)
+    async def wrong_protocol(request: Request, error: ProtocolError) -> JSONResponse:
+        status, message, hint = PROTOCOL[error.code]
+        return _refusal(status, error.code, message, hint)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        status, message, hint = PROTOCOL["request_invalid"]
+        # Name the places but never echo the values: they may be huge, secret or not even encodable.
+        places = {".".join(str(part) for part in problem["loc"]): problem["msg"] for problem in error.errors()[:5]}
+        details = "; ".join(f"{place}: {text}" for place, text in places.items())
+        return _refusal(status, "request_invalid", ascii_safe(f"{message} {details}".strip()), hint)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JSONResponse:
+        code = _BY_STATUS.get(error.status_code, "request_invalid")
+        _, message, hint = PROTOCOL[code]
+        return _refusal(error.status_code, code, message, hint, error.headers)
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        status, message, hint = PROTOCOL["internal_error"]
+        return _refusal(status, "internal_error", message, hint)
+
+
+def ascii_safe(text: str) -> str:
+    """Return ``text`` without half characters, which no JSON encoder takes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")[:1000]
+
+
+def _refusal(status: int, code: str, message: str, hint: str, headers: object = None) -> JSONResponse:
+    kept = {name: str(value) for name, value in dict(headers).items()} if isinstance(headers, dict) else None
+    return JSONResponse({"error": {"code": code, "message": message, "hint": hint}}, status, headers=kept)

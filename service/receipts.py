@@ -1,0 +1,81 @@
+"""Receipts: what a citation needs so that anyone can check it later, against the documents as they are then."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from index import Document, Library, Span
+from index.errors import NotFound
+
+
+class Status(StrEnum):
+    """What became of a quoted place."""
+
+    VALID = "valid"
+    """The quote stands where it was cited."""
+    MOVED = "moved"
+    """The document changed; the quote stands in it, at another place."""
+    CHANGED = "changed"
+    """The document is there but no longer says this."""
+    DELETED = "deleted"
+    """The document is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A quoted place, with hashes of the document and of the quote (SHA-256 of its UTF-8 form)."""
+
+    document_id: str
+    source: str
+    document_sha256: str
+    generation: int
+    start: int
+    end: int
+    quote_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of checking a receipt; ``span`` and ``quote`` are set while the document still says it."""
+
+    status: Status
+    span: Span | None
+    quote: str | None
+
+
+def make_receipt(document: Document, generation: int, span: Span, quote: str) -> Receipt:
+    """Write the receipt of a quote."""
+    return Receipt(document.id, document.source, document.sha256, generation, span.start, span.end, quote_hash(quote))
+
+
+def verify_receipt(library: Library, receipt: Receipt) -> Verdict:
+    """Look the quoted place up in the documents as they are now.
+
+    A document that was removed and added again has a new id; it is found by its source. The search for a moved quote
+    hashes a slice at every place where a word begins, since the receipt holds no text.
+    """
+    try:
+        document_id = library.catalogue.document(receipt.document_id).id
+    except NotFound:
+        again = library.catalogue.find_source(receipt.source)
+        if again is None:
+            return Verdict(Status.DELETED, None, None)
+        document_id = again.id
+    text = library.catalogue.text(document_id)
+    cited = Span(receipt.start, receipt.end)
+    if quote_hash(cited.of(text)) == receipt.quote_sha256 and len(cited) > 0:
+        return Verdict(Status.VALID, cited, cited.of(text))
+    length = len(cited)
+    for start in range(len(text) - length + 1):
+        if (start == 0 or text[start - 1].isspace()) and quote_hash(
+            text[start : start + length]
+        ) == receipt.quote_sha256:
+            return Verdict(Status.MOVED, Span(start, start + length), text[start : start + length])
+    return Verdict(Status.CHANGED, None, None)
+
+
+def quote_hash(quote: str) -> str:
+    """Return the hex SHA-256 of a quote's UTF-8 form."""
+    return hashlib.sha256(quote.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,415 @@
+"""Request and response bodies: the contract other programs rely on, with bounds and examples."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+
+from index import Document, Hit
+from service.answer import Answer, Citation
+from service.receipts import Receipt, Verdict
+
+Scalar = StrictStr | StrictInt | StrictFloat | bool | None
+FilterValues = dict[StrictStr, Scalar | list[Scalar]]
+CollectionName = Annotated[
+    str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Documents that are searched together.")
+]
+TopK = Annotated[int, Field(ge=1, le=100, strict=True)]
+
+_RECEIPT_EXAMPLE = {
+    "document_id": "5f0c1d2e3a4b5c6d",
+    "source": "deutschland-frankreich-hilfe.txt",
+    "document_sha256": "9f2b" * 16,
+    "generation": 1,
+    "start": 289,
+    "end": 420,
+    "quote_sha256": "04ac" * 16,
+}
+_PASSAGE_EXAMPLE = {
+    "document_id": "5f0c1d2e3a4b5c6d",
+    "source": "deutschland-frankreich-hilfe.txt",
+    "title": "Berlin stellt Paris Hilfe im Irak und in Mali in Aussicht",
+    "language": "de",
+    "start": 289,
+    "end": 528,
+    "text": "Deutschland hat Frankreich zugesagt, die kurdischen Peschmerga im Norden des Irak weiter zu schulen ...",
+    "score": 0.82,
+}
+_DOCUMENT_EXAMPLE = {
+    "id": "5f0c1d2e3a4b5c6d",
+    "source": "deutschland-frankreich-hilfe.txt",
+    "title": "Berlin stellt Paris Hilfe im Irak und in Mali in Aussicht",
+    "language": "de",
+    "sha256": "9f2b" * 16,
+    "characters": 1504,
+    "passages": 2,
+    "metadata": {},
+    "status": "added",
+}
+_TIMINGS_EXAMPLE = {"embed": 6.1, "search": 0.6, "rank": 1.9, "total": 8.8}
+
+
+class Body(BaseModel):
+    """Base of request bodies: a misspelt field is an error, not ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class AskRequest(Body):
+    """A question to be answered from the documents."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"question": "what did Germany offer France?", "top_k": 5}]}
+    )
+
+    question: Annotated[StrictStr, Field(description="In any language; 4,096 characters at most.")]
+    top_k: Annotated[TopK, Field(description="How many passages evidence is drawn from.")] = 5
+    collection: CollectionName = "default"
+    filters: Annotated[
+        FilterValues | None,
+        Field(description="Field ('source', 'language', 'document_id', 'metadata.KEY') to one value or a list."),
+    ] = None
+
+
+class SearchRequest(Body):
+    """A query for passages, without the decision whether they answer it."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"query": "UN mission in Mali", "top_k": 3}]}
+    )
+
+    query: Annotated[StrictStr, Field(description="In any language; 4,096 characters at most.")]
+    top_k: TopK = 10
+    collection: CollectionName = "default"
+    filters: FilterValues | None = None
+
+
+class DocumentRequest(Body):
+    """A document given as text."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "source": "notes/bridge.txt",
+                    "text": "The bridge over the Tess closes on 5 October for eleven months.",
+                    "metadata": {"year": 2025},
+                }
+            ]
+        },
+    )
+
+    source: StrictStr
+    text: StrictStr
+    title: StrictStr | None = None
+    metadata: dict[StrictStr, Any] = Field(default_factory=dict)
+    collection: CollectionName = "default"
+
+
+class DocumentBody(BaseModel):
+    """A stored document, without its text."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_DOCUMENT_EXAMPLE]})
+
+    id: str
+    source: str
+    title: str
+    language: Annotated[str, Field(description="ISO 639-1 code, 'und' if it cannot be told.")]
+    sha256: str
+    characters: int
+    passages: int
+    metadata: dict[str, Any]
+    status: Annotated[str, Field(description="'added', 'updated', 'unchanged' or, when read, 'indexed'.")]
+
+
+class RejectedBody(BaseModel):
+    """A file of an upload that was not taken in, and why."""
+
+    source: str
+    error: ErrorDetail
+
+
+class DocumentsAdded(BaseModel):
+    """What became of an upload: acknowledged means durable and searchable."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"documents": [_DOCUMENT_EXAMPLE], "rejected": [], "generation": 1}]}
+    )
+
+    documents: list[DocumentBody]
+    rejected: list[RejectedBody]
+    generation: int
+
+
+class DocumentList(BaseModel):
+    """A page of documents; ``next_cursor`` leads to the next one, null on the last."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"documents": [{**_DOCUMENT_EXAMPLE, "status": "indexed"}], "next_cursor": None}]
+        }
+    )
+
+    documents: list[DocumentBody]
+    next_cursor: str | None
+
+
+class PassageBody(BaseModel):
+    """A passage with its place: ``text`` is the document's text from ``start`` to ``end``, in code points."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_PASSAGE_EXAMPLE]})
+
+    document_id: str
+    source: str
+    title: str
+    language: str
+    start: int
+    end: int
+    text: str
+    score: float
+
+
+class SearchResponse(BaseModel):
+    """The passages nearest to a query, best first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"passages": [_PASSAGE_EXAMPLE], "generation": 1, "timings_ms": _TIMINGS_EXAMPLE}]
+        }
+    )
+
+    passages: list[PassageBody]
+    generation: int
+    timings_ms: dict[str, float]
+
+
+class SurroundingBody(BaseModel):
+    """The passage a quote stands in."""
+
+    start: int
+    end: int
+    text: str
+
+
+class ReceiptBody(Body):
+    """Everything needed to check a citation later."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_RECEIPT_EXAMPLE]})
+
+    document_id: Annotated[StrictStr, Field(max_length=64)]
+    source: Annotated[StrictStr, Field(max_length=1024)]
+    document_sha256: Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
+    generation: Annotated[StrictInt, Field(ge=0, lt=2**63)]
+    start: Annotated[StrictInt, Field(ge=0, lt=2**31)]
+    end: Annotated[StrictInt, Field(ge=0, lt=2**31)]
+    quote_sha256: Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
+
+    def to_record(self) -> Receipt:
+        """Return the receipt as the service's record."""
+        return Receipt(**self.model_dump())
+
+
+class CitationBody(BaseModel):
+    """One piece of evidence: ``quote`` is the document's text from ``start`` to ``end``, in code points."""
+
+    number: int
+    document_id: str
+    source: str
+    title: str
+    language: str
+    start: int
+    end: int
+    quote: str
+    passage: SurroundingBody
+    score: float
+    receipt: ReceiptBody
+
+
+class AskResponse(BaseModel):
+    """An answer with its evidence, or the honest statement that the documents do not give one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "question": "what did Germany offer France?",
+                    "answerable": True,
+                    "confidence": 0.93,
+                    "answer": "Deutschland hat Frankreich zugesagt, die kurdischen Peschmerga im Norden des Irak "
+                    "weiter zu schulen und logistisch zu unterstützen.",
+                    "citations": [
+                        {
+                            **{key: _PASSAGE_EXAMPLE[key] for key in ("document_id", "source", "title", "language")},
+                            "number": 1,
+                            "start": 289,
+                            "end": 420,
+                            "quote": "Deutschland hat Frankreich zugesagt, die kurdischen Peschmerga im Norden des "
+                            "Irak weiter zu schulen und logistisch zu unterstützen.",
+                            "passage": {key: _PASSAGE_EXAMPLE[key] for key in ("start", "end", "text")},
+                            "score": 0.87,
+                            "receipt": _RECEIPT_EXAMPLE,
+                        }
+                    ],
+                    "closest": [],
+                    "generation": 1,
+                    "timings_ms": _TIMINGS_EXAMPLE,
+                }
+            ]
+        }
+    )
+
+    question: str
+    answerable: bool
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    answer: str | None
+    citations: list[CitationBody]
+    closest: Annotated[list[PassageBody], Field(description="When not answerable: nearest, but not an answer.")]
+    generation: int
+    timings_ms: dict[str, float]
+
+
+class VerifyResponse(BaseModel):
+    """What became of a quoted place."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"status": "valid", "start": 289, "end": 420, "quote": "Deutschland hat ..."}]
+        }
+    )
+
+    status: str
+    start: int | None
+    end: int | None
+    quote: str | None
+
+
+class Health(BaseModel):
+    """Whether the service lives, or is ready."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
+    status: str
+
+
+class ErrorDetail(BaseModel):
+    """A stable code, what happened, and what to do."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class ErrorBody(BaseModel):
+    """Every refusal has this form."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "error": {
+                        "code": "question_empty",
+                        "message": "The question is empty.",
+                        "hint": "Ask a question of at least one letter or digit.",
+                    }
+                }
+            ]
+        }
+    )
+
+    error: ErrorDetail
+
+
+def document_body(document: Document, status: str = "indexed") -> DocumentBody:
+    """Show a document."""
+    return DocumentBody(
+        id=document.id,
+        source=document.source,
+        title=document.title,
+        language=document.language,
+        sha256=document.sha256,
+        characters=document.characters,
+        passages=document.passages,
+        metadata=dict(document.metadata),
+        status=status,
+    )
+
+
+def passage_body(hit: Hit) -> PassageBody:
+    """Show a hit."""
+    return PassageBody(
+        document_id=hit.document.id,
+        source=hit.document.source,
+        title=hit.document.title,
+        language=hit.document.language,
+        start=hit.passage.span.start,
+        end=hit.passage.span.end,
+        text=hit.text,
+        score=round(hit.score, 4),
+    )
+
+
+def search_response(hits: tuple[Hit, ...], generation: int, timings_ms: dict[str, float]) -> SearchResponse:
+    """Show the outcome of a search."""
+    return SearchResponse(
+        passages=[passage_body(hit) for hit in hits], generation=generation, timings_ms=_rounded(timings_ms)
+    )
+
+
+def ask_response(answer: Answer) -> AskResponse:
+    """Show an answer."""
+    return AskResponse(
+        question=answer.question,
+        answerable=answer.answerable,
+        confidence=round(answer.confidence, 4),
+        answer=answer.text,
+        citations=[_citation_body(citation) for citation in answer.citations],
+        closest=[passage_body(hit) for hit in answer.closest],
+        generation=answer.generation,
+        timings_ms=_rounded(dict(answer.timings_ms)),
+    )
+
+
+def verify_response(verdict: Verdict) -> VerifyResponse:
+    """Show the outcome of checking a receipt."""
+    return VerifyResponse(
+        status=verdict.status.value,
+        start=verdict.span.start if verdict.span else None,
+        end=verdict.span.end if verdict.span else None,
+        quote=verdict.quote,
+    )
+
+
+def _citation_body(citation: Citation) -> CitationBody:
+    receipt = citation.receipt
+    return CitationBody(
+        number=citation.number,
+        document_id=citation.hit.document.id,
+        source=citation.hit.document.source,
+        title=citation.hit.document.title,
+        language=citation.hit.document.language,
+        start=citation.span.start,
+        end=citation.span.end,
+        quote=citation.quote,
+        passage=SurroundingBody(
+            start=citation.hit.passage.span.start, end=citation.hit.passage.span.end, text=citation.hit.text
+        ),
+        score=round(citation.score, 4),
+        receipt=ReceiptBody(
+            document_id=receipt.document_id,
+            source=receipt.source,
+            document_sha256=receipt.document_sha256,
+            generation=receipt.generation,
+            start=receipt.start,
+            end=receipt.end,
+            quote_sha256=receipt.quote_sha256,
+        ),
+    )
+
+
+def _rounded(timings: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in timings.items()}
+
+
+RejectedBody.model_rebuild()

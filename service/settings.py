@@ -1,0 +1,99 @@
+"""Settings: from flags, then ``FUNDSTELLE_*`` variables, then a TOML file; strict, read once, printable.
+
+An unknown key is an error wherever it stands, so that a typing mistake cannot be silently ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from index import EMBEDDED_MODEL
+from index.errors import SettingsRejected
+
+PREFIX = "FUNDSTELLE_"
+CONFIG_VARIABLE = "FUNDSTELLE_CONFIG"
+
+
+class Settings(BaseModel):
+    """Everything that can be set; each field is a flag, a variable and a TOML key of the same name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Annotated[Path | None, Field(description="Folder that holds documents and index.")] = None
+    model: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="Embedding model: the embedded one, a folder in sentence-transformers format, or a hub name.",
+        ),
+    ] = EMBEDDED_MODEL
+    models_dir: Annotated[
+        Path | None, Field(description="Where the embedded model is kept once converted; default: the user's cache.")
+    ] = None
+    threads: Annotated[
+        int | None, Field(ge=1, le=1024, description="Cores to compute on; default: all this process may use.")
+    ] = None
+    host: Annotated[str, Field(min_length=1, description="Address the service listens on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port the service listens on; 0 picks a free one.")] = 8000
+    min_confidence: Annotated[
+        float,
+        Field(ge=0, le=1, description="Least confidence an answer needs; below it the documents 'do not say'."),
+    ] = 0.5
+
+
+def load_settings(
+    flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ, config: Path | None = None
+) -> Settings:
+    """Merge the three places.
+
+    Args:
+        flags: values given on the command line; ``None`` means not given.
+        environment: where ``FUNDSTELLE_*`` variables are looked up; ``FUNDSTELLE_CONFIG`` may name the TOML file.
+        config: the TOML file, if a flag names it.
+
+    Raises:
+        SettingsRejected: for an unknown key, a value out of range, or a file that cannot be read.
+    """
+    file = config or (Path(environment[CONFIG_VARIABLE]) if environment.get(CONFIG_VARIABLE) else None)
+    values: dict[str, Any] = _read_toml(file) if file else {}
+    for name, value in environment.items():
+        if name.startswith(PREFIX) and name != CONFIG_VARIABLE:
+            key = name.removeprefix(PREFIX).lower()
+            if key not in Settings.model_fields:
+                raise SettingsRejected("settings_invalid", f"There is no setting for the variable {name}.")
+            values[key] = value
+    values.update({name: value for name, value in flags.items() if value is not None})
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise SettingsRejected("settings_invalid", f"There is no setting '{key}'.") from error
+        raise SettingsRejected("settings_invalid", f"The setting '{key}' cannot be used: {first['msg']}.") from error
+
+
+def show_settings(settings: Settings) -> dict[str, str | int | float | None]:
+    """Return every setting with its value as it can be printed; secrets are hidden."""
+    shown: dict[str, str | int | float | None] = {}
+    for name, value in settings:
+        if isinstance(value, SecretStr):
+            shown[name] = "********"
+        else:
+            shown[name] = value if isinstance(value, int | float | None) else str(value)
+    return shown
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise SettingsRejected("settings_invalid", f"The file '{file}' cannot be read: {error.strerror}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsRejected("settings_invalid", f"The file '{file}' is not valid TOML: {error}.") from error

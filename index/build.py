@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from index.catalogue import Prepared
 from index.chunk import PASSAGE_CHARACTERS, QUOTE_CHARACTERS, cut
-from index.encoder import Encoder
+from index.encoder import EncodedPassages, Encoder
 from index.records import Cut, RawDocument
 
 
@@ -23,14 +23,16 @@ def prepare(documents: Sequence[RawDocument], encoder: Encoder) -> list[Prepared
         for group in each.sentences
         for span in group
     ]
-    vectors = encoder.encode_passages(passages + sentences)
+    encoded = encoder.encode_passages(passages)
+    sentence_vectors = encoder.encode_sentences(sentences)
     prepared: list[Prepared] = []
-    passage, sentence = 0, len(passages)
+    passage = sentence = 0
     for raw, each in zip(documents, cuts, strict=True):
-        passage_end = passage + len(each.passages)
-        sentence_end = sentence + sum(map(len, each.sentences))
-        prepared.append(Prepared(raw, each, vectors[passage:passage_end], vectors[sentence:sentence_end]))
-        passage, sentence = passage_end, sentence_end
+        of_passages = slice(passage, passage + len(each.passages))
+        of_sentences = slice(sentence, sentence + sum(map(len, each.sentences)))
+        own = EncodedPassages(encoded.vectors[of_passages], encoded.tokens[of_passages])
+        prepared.append(Prepared(raw, each, own, sentence_vectors[of_sentences]))
+        passage, sentence = of_passages.stop, of_sentences.stop
     return prepared
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.encoder import EncoderInfo, Vectors
+from index.encoder import EncodedPassages, EncoderInfo, TokenStates, Vectors
 from index.errors import DataDamaged, FilterRejected, FormatNewer, ModelMismatch, NotFound
 from index.records import Cut, Document, Passage, RawDocument, Scalar, Sentence, Span
 
@@ -62,6 +62,13 @@ CREATE TABLE sentences (
     vector BLOB NOT NULL
 ) STRICT;
 CREATE INDEX sentences_by_passage ON sentences (passage);
+-- apart, because it is thirty times as large as the rest of a passage and read for a few candidates only
+CREATE TABLE token_states (
+    passage INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,
+    tokens INTEGER NOT NULL,
+    codes BLOB NOT NULL,
+    starts BLOB NOT NULL
+) STRICT;
 """
 _DOCUMENT_COLUMNS = (
     "documents.id, collection, source, title, language, sha256, characters, documents.passages, metadata"
@@ -78,7 +85,7 @@ class Prepared:
 
     document: RawDocument
     cut: Cut
-    passage_vectors: Vectors
+    passages: EncodedPassages
     sentence_vectors: Vectors
     """Rows in the order of ``cut.sentences``, passage after passage."""
 
@@ -337,6 +344,21 @@ class Catalogue:
             )
         return found
 
+    def token_states(self, passage_ids: Iterable[int]) -> dict[int, TokenStates]:
+        """Read the token states of live passages; passages without any are left out."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT * FROM token_states WHERE passage IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(passage_ids)),),
+            ).fetchall()
+        return {
+            passage: TokenStates(
+                np.frombuffer(codes, np.int8).reshape(tokens, -1), np.frombuffer(starts, "<u2")
+            )
+            for passage, tokens, codes, starts in rows
+            if tokens
+        }
+
     def problems(self) -> list[str]:
         """Check the whole file and say what is wrong with it; empty if nothing is."""
         found: list[str] = []
@@ -462,13 +484,17 @@ class Catalogue:
                 (*values, number),
             )
         first_sentence = 0
-        for passage, sentences, vector in zip(
-            item.cut.passages, item.cut.sentences, item.passage_vectors, strict=True
-        ):
+        for index, (passage, sentences) in enumerate(zip(item.cut.passages, item.cut.sentences, strict=True)):
             passage_id = connection.execute(
                 "INSERT INTO passages (document, first, last, vector) VALUES (?, ?, ?, ?)",
-                (number, passage.start, passage.end, _blob(vector)),
+                (number, passage.start, passage.end, _blob(item.passages.vectors[index])),
             ).lastrowid
+            if item.passages.tokens:
+                states = item.passages.tokens[index]
+                connection.execute(
+                    "INSERT INTO token_states VALUES (?, ?, ?, ?)",
+                    (passage_id, len(states.starts), states.codes.tobytes(), states.starts.astype("<u2").tobytes()),
+                )
             connection.executemany(
                 "INSERT INTO sentences (passage, first, last, vector) VALUES (?, ?, ?, ?)",
                 [

@@ -27,6 +27,9 @@ Progress: TypeAlias = Callable[[str], None]
 
 EMBEDDED_MODEL = "multilingual-e5-small"
 
+_GOLDEN = Path(__file__).parent / "golden_vectors.json"
+_GOLDEN_COSINE = 0.999
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderInfo:
@@ -37,22 +40,60 @@ class EncoderInfo:
     """Changes whenever the model's vectors would: a hash of its weights, vocabulary, pooling and prompts."""
     dimension: int
     max_tokens: int
+    token_dimension: int
+    """Bytes that the state of one token takes; 0 for a model whose token states are not used."""
     engine: str
     """What computes the vectors; not part of the identity, engines agree to within rounding."""
 
 
+@dataclass(frozen=True, slots=True)
+class TokenStates:
+    """What a model made of each token of a passage in its context, compressed to a few bytes a token."""
+
+    codes: NDArray[np.int8]
+    """Shape (tokens, token dimension); a row's direction is what counts, its length says nothing."""
+    starts: NDArray[np.uint16]
+    """Shape (tokens,): the code point of the passage at which each token begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedQuery:
+    """A question's unit vector, shape (dimension,), and what its words look for."""
+
+    vector: NDArray[np.float32]
+    tokens: NDArray[np.float32]
+    """Unit vectors of its tokens, shape (tokens, token dimension); (0, 0) for a model without token states."""
+    weights: NDArray[np.float32]
+    """How much each token counts, shape (tokens,); they sum to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPassages:
+    """The vectors of passages, shape (passages, dimension), and their token states if the model has them."""
+
+    vectors: Vectors
+    tokens: tuple[TokenStates, ...]
+    """One for each passage, or empty."""
+
+
 class Encoder(Protocol):
-    """Texts to unit vectors. Questions and passages are different verbs even where a model treats them alike."""
+    """Texts to vectors. Questions and passages are different verbs even where a model treats them alike."""
 
     @property
-    def info(self) -> EncoderInfo: ...
+    def info(self) -> EncoderInfo:
+        """What an index must know about the model."""
+        ...
 
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+    def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:
         """Embed questions; a text beyond the model's limit counts by its beginning."""
         ...
 
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        """Embed passages or sentences."""
+    def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
+        """Embed passages, with the states of their tokens."""
+        ...
+
+    def encode_sentences(self, texts: Sequence[str]) -> Vectors:
+        """Embed sentences, each on its own."""
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -112,11 +153,33 @@ def open_encoder(
     fingerprint = model_fingerprint(folder, kept / "fingerprints")
     from index.openvino_encoder import OpenVinoEncoder, can_compute
 
+    encoder: Encoder
     if can_compute(folder):
-        return OpenVinoEncoder(model, folder, fingerprint, cores)
-    from index.st_encoder import SentenceTransformerEncoder
+        encoder = OpenVinoEncoder(model, folder, fingerprint, cores)
+    else:
+        from index.st_encoder import SentenceTransformerEncoder
 
-    return SentenceTransformerEncoder(model, folder, fingerprint, cores)
+        encoder = SentenceTransformerEncoder(model, folder, fingerprint, cores)
+    if model == EMBEDDED_MODEL:
+        check_golden_vectors(encoder)
+    return encoder
+
+
+def check_golden_vectors(encoder: Encoder) -> None:
+    """See that the embedded model computes what PyTorch computes in float32, whatever engine and processor.
+
+    Raises:
+        ModelUnavailable: ``model_damaged`` if a vector points elsewhere (cosine below 0.999).
+    """
+    golden = json.loads(_GOLDEN.read_text("utf-8"))
+    found = [
+        *(query.vector for query in encoder.encode_queries(golden["queries"])),
+        *encoder.encode_sentences(golden["passages"]),
+    ]
+    expected = np.array(golden["query_vectors"] + golden["passage_vectors"], np.float32)
+    worst = min(float(a @ b) for a, b in zip(found, expected, strict=True))
+    if not worst >= _GOLDEN_COSINE:
+        raise ModelUnavailable("model_damaged", f"The embedded model computes wrong vectors (cosine {worst:.3f}).")
 
 
 def check_model_folder(folder: Path) -> None:

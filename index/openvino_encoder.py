@@ -13,6 +13,7 @@ import queue
 import struct
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 from openvino import opset13 as op
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
-from index.encoder import EncoderInfo, Vectors
+from index.encoder import EncodedPassages, EncodedQuery, EncoderInfo, TokenStates, Vectors
 from index.errors import ModelUnavailable
+from index.projection import Projection, load_projection
 
 TOKENS_PER_BATCH = 1024
 """Larger batches gain nothing on two cores; memory grows with them."""
@@ -68,6 +70,7 @@ class OpenVinoEncoder:
             tensors["embeddings.position_embeddings.weight"] + tensors["embeddings.token_type_embeddings.weight"][0]
         )
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._projection: Projection | None = load_projection(fingerprint)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         core = openvino.Core()
@@ -83,24 +86,79 @@ class OpenVinoEncoder:
         self._streams = cores
         for _ in range(cores):
             self._idle.put(compiled.create_infer_request())
-        self.info = EncoderInfo(name, fingerprint, int(config["hidden_size"]), limit, f"openvino-{precision}")
+        self.info = EncoderInfo(
+            name,
+            fingerprint,
+            int(config["hidden_size"]),
+            limit,
+            self._projection.dimension if self._projection else 0,
+            f"openvino-{precision}",
+        )
 
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._encode([self._query_prompt + text for text in texts])
+    def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:
+        """See :class:`index.encoder.Encoder`."""
+        vectors, states = self._encode(self._query_prompt, texts)
+        return [
+            EncodedQuery(vector, state.tokens, state.weights / max(float(state.weights.sum()), 1e-9))
+            for vector, state in zip(vectors, states, strict=True)
+        ]
 
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
-        return self._encode([self._passage_prompt + text for text in texts])
+    def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
+        """See :class:`index.encoder.Encoder`."""
+        vectors, states = self._encode(self._passage_prompt, texts)
+        if self._projection is None:
+            return EncodedPassages(vectors, ())
+        return EncodedPassages(
+            vectors,
+            tuple(
+                TokenStates(quantise(state.tokens), state.starts.astype(np.uint16))
+                for state in states
+            ),
+        )
+
+    def encode_sentences(self, texts: Sequence[str]) -> Vectors:
+        """See :class:`index.encoder.Encoder`."""
+        vectors, _ = self._encode(self._passage_prompt, texts, with_tokens=False)
+        return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See :class:`index.encoder.Encoder`."""
         encodings = self._tokenizer.encode_batch_fast([self._passage_prompt + text for text in texts])
         return [len(encoding) for encoding in encodings]
 
-    def _encode(self, texts: list[str]) -> Vectors:
-        token_ids = [self._clip(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(texts)]
+    def raw_states(self, passages: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the content tokens' states of the last two layers, each (all tokens, hidden), to fit a projection."""
+        below: list[NDArray[np.float32]] = []
+        last: list[NDArray[np.float32]] = []
+
+        class Collect(Projection):
+            def apply(
+                self, below_rows: NDArray[np.float32], last_rows: NDArray[np.float32]
+            ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+                below.append(below_rows.copy())
+                last.append(last_rows.copy())
+                return last_rows, np.ones(len(last_rows), np.float32)
+
+        kept, self._projection = self._projection, Collect(*[np.empty((2, 1), np.float32)] * 3)
+        try:
+            self._encode(self._passage_prompt, passages)
+        finally:
+            self._projection = kept
+        return np.concatenate(below), np.concatenate(last)
+
+    def _encode(
+        self, prompt: str, texts: Sequence[str], *, with_tokens: bool = True
+    ) -> tuple[Vectors, list[_States]]:
+        limit = self.info.max_tokens
+        inputs = [
+            _Tokens(encoding, len(prompt), limit)
+            for encoding in self._tokenizer.encode_batch([prompt + text for text in texts])
+        ]
         vectors = np.empty((len(texts), self.info.dimension), np.float32)
+        states: list[_States] = [_NO_STATES] * len(texts)
         batches: queue.SimpleQueue[list[int]] = queue.SimpleQueue()
         count = 0
-        for batch in batch_by_tokens([len(ids) for ids in token_ids], TOKENS_PER_BATCH):
+        for batch in batch_by_tokens([len(each.ids) for each in inputs], TOKENS_PER_BATCH):
             batches.put(batch)
             count += 1
         failures: list[BaseException] = []
@@ -109,11 +167,14 @@ class OpenVinoEncoder:
             try:
                 while True:
                     batch = batches.get_nowait()
-                    vectors[batch] = self._forward([token_ids[row] for row in batch])
+                    means, tokens = self._forward([inputs[row] for row in batch], with_tokens)
+                    vectors[batch] = means
+                    for row, state in zip(batch, tokens, strict=True):
+                        states[row] = state
             except queue.Empty:
                 pass
-            except BaseException as error:  # noqa: BLE001 - carried to the caller's thread below
-                failures.append(error)
+            except BaseException as error:
+                failures.append(error)  # raised again in the caller's thread
 
         helpers = [threading.Thread(target=work) for _ in range(min(self._streams, count) - 1)]
         for helper in helpers:
@@ -123,31 +184,72 @@ class OpenVinoEncoder:
             helper.join()
         if failures:
             raise failures[0]
-        return vectors
+        return vectors, states
 
-    def _clip(self, ids: list[int]) -> list[int]:
-        limit = self.info.max_tokens
-        return ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]
-
-    def _forward(self, token_ids: list[list[int]]) -> Vectors:
-        """Run texts of similar length through the model: token states, their mean, unit length."""
-        length = max(len(ids) for ids in token_ids)
-        ids = np.zeros((len(token_ids), length), np.int64)
-        present = np.zeros((len(token_ids), length), np.float32)
-        for row, tokens in enumerate(token_ids):
-            ids[row, : len(tokens)] = tokens
-            present[row, : len(tokens)] = 1
+    def _forward(self, inputs: list[_Tokens], with_tokens: bool) -> tuple[Vectors, list[_States]]:
+        """Run texts of similar length through the model: their unit vectors and projected token states."""
+        length = max(len(each.ids) for each in inputs)
+        ids = np.zeros((len(inputs), length), np.int64)
+        present = np.zeros((len(inputs), length), np.float32)
+        for row, each in enumerate(inputs):
+            ids[row, : len(each.ids)] = each.ids
+            present[row, : len(each.ids)] = 1
         embeddings = self._words[ids] + self._positions[:length]
         mask = ((1 - present) * np.float32(_MASKED))[:, None, None, :]
         request = self._idle.get()
         try:
-            states = request.infer([embeddings, mask], share_inputs=True, share_outputs=True)[0]
-            sums = np.einsum("blh,bl->bh", states, present)
+            # The outputs are views into the request, so they are used up before it is handed on.
+            below, last = request.infer([embeddings, mask], share_inputs=True, share_outputs=True).to_tuple()
+            means = np.einsum("blh,bl->bh", last, present) / present.sum(1, keepdims=True)
+            states = [
+                self._states(each, below[row], last[row]) if with_tokens else _NO_STATES
+                for row, each in enumerate(inputs)
+            ]
         finally:
             self._idle.put(request)
-        means = sums / present.sum(1, keepdims=True)
         vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
-        return vectors
+        return vectors, states
+
+    def _states(self, tokens: _Tokens, below: NDArray[np.float32], last: NDArray[np.float32]) -> _States:
+        if self._projection is None:
+            return _NO_STATES
+        rows = tokens.content
+        return _States(*self._projection.apply(below[rows], last[rows]), tokens.starts)
+
+
+class _Tokens:
+    """A tokenized text, clipped to the model's limit: which rows are content, and where each begins in the text."""
+
+    __slots__ = ("content", "ids", "starts")
+
+    def __init__(self, encoding: Encoding, prompt: int, limit: int) -> None:
+        ids, offsets = encoding.ids, encoding.offsets
+        if len(ids) > limit:
+            ids, offsets = [*ids[: limit - 1], ids[-1]], [*offsets[: limit - 1], offsets[-1]]
+        self.ids: list[int] = ids
+        # Special tokens have empty offsets; the prompt's tokens begin before the text does.
+        self.content = np.array(
+            [row for row, (start, end) in enumerate(offsets) if end > start and start >= prompt], np.int64
+        )
+        self.starts = np.array([offsets[row][0] - prompt for row in self.content], np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class _States:
+    """The content tokens of one text: projected unit states, weights, and where each begins."""
+
+    tokens: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    starts: NDArray[np.int64]
+
+
+_NO_STATES = _States(np.empty((0, 0), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+
+
+def quantise(units: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Round unit vectors to 8 bits, each stretched to use the whole range; shape is kept."""
+    peaks = np.abs(units).max(axis=1, keepdims=True, initial=1e-9)
+    return np.rint(units * (127 / peaks)).astype(np.int8)
 
 
 def batch_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -166,7 +268,7 @@ def batch_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def _graph(config: dict[str, Any], tensors: dict[str, NDArray[np.float32]]) -> openvino.Model:
-    """Build BERT's encoder (Devlin et al. 2019, post-norm) from summed embeddings to the last token states."""
+    """Build BERT's encoder (Devlin et al. 2019, post-norm): summed embeddings to the last two layers' states."""
     hidden, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
     epsilon = float(config["layer_norm_eps"])
     # Inputs: embeddings (texts, tokens, hidden); mask (texts, 1, 1, tokens), 0 where there is a token.
@@ -189,9 +291,10 @@ def _graph(config: dict[str, Any], tensors: dict[str, NDArray[np.float32]]) -> o
     def swapped(node: Any) -> Any:
         return op.transpose(node, op.constant([0, 2, 1, 3], dtype=np.int64))
 
-    state = normalise(embeddings, "embeddings.LayerNorm")
+    below = state = normalise(embeddings, "embeddings.LayerNorm")
     for layer in range(int(config["num_hidden_layers"])):
         prefix = f"encoder.layer.{layer}"
+        below = state
         query, key, value = (
             swapped(shaped(dense(state, f"{prefix}.attention.self.{part}"), 0, 0, heads, hidden // heads))
             for part in ("query", "key", "value")
@@ -202,7 +305,7 @@ def _graph(config: dict[str, Any], tensors: dict[str, NDArray[np.float32]]) -> o
         inner = op.gelu(dense(state, f"{prefix}.intermediate.dense"), "erf")
         inner = dense(inner, f"{prefix}.output.dense")
         state = normalise(op.add(inner, state), f"{prefix}.output.LayerNorm")
-    return openvino.Model([op.result(state)], [embeddings, mask], "bert")
+    return openvino.Model([op.result(below), op.result(state)], [embeddings, mask], "bert")
 
 
 def _tensors(file: Path) -> dict[str, NDArray[np.float32]]:

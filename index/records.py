@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 Scalar: TypeAlias = str | int | float | bool | None
 Metadata: TypeAlias = Mapping[str, Scalar]
 
@@ -84,11 +87,39 @@ class Sentence:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenMatches:
+    """How well each word of a query is met by each word of a passage."""
+
+    similarities: NDArray[np.float32]
+    """Cosines, shape (query tokens, passage tokens)."""
+    weights: NDArray[np.float32]
+    """How much each query token counts, shape (query tokens,); they sum to 1."""
+    starts: NDArray[np.uint16]
+    """Where each passage token begins, in code points from the passage's start, ascending."""
+
+    def score(self, start: int = 0, end: int | None = None) -> float:
+        """Return the weighted mean over query tokens of the best match among the passage tokens in a range.
+
+        Args:
+            start, end: code points from the passage's start; the whole passage by default.
+
+        Returns:
+            MaxSim of Khattab & Zaharia (2020) as a mean, in [-1, 1]; 0 if no token begins in the range.
+        """
+        first = int(np.searchsorted(self.starts, start))
+        last = len(self.starts) if end is None else int(np.searchsorted(self.starts, end))
+        if first >= last or not len(self.weights):
+            return 0.0
+        return float(self.similarities[:, first:last].max(axis=1) @ self.weights)
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One passage found for a query, with what the later stages need to quote from it.
 
     ``score`` orders the hits; ``cosine`` is the passage's own similarity to the query. ``sentences`` are all
-    sentences of the passage in reading order with their cosines in ``sentence_cosines`` (same length).
+    sentences of the passage in reading order with their cosines in ``sentence_cosines`` (same length). ``matches``
+    is there if the passage was reranked by late interaction.
     """
 
     rank: int
@@ -99,6 +130,7 @@ class Hit:
     cosine: float
     sentences: tuple[Sentence, ...]
     sentence_cosines: tuple[float, ...]
+    matches: TokenMatches | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,28 @@
-"""The read path: a query becomes hits.
+"""The read path: a query becomes hits, in two stages.
 
-Passages are found by their own vectors and by those of their sentences: a passage's vector blurs what one of its
-sentences says, a sentence's vector lacks the context. Cost of a query over n passages with s sentences each: one
-embedding, n·(1 + s) inner products, then a fixed number of candidates read from the catalogue.
+First, passages are found by their own vectors and by those of their sentences: a passage's vector blurs what one of its
+sentences says, a sentence's vector lacks the context. Then the best of them are reranked by late interaction:
+every word of the question looks for its best match among the words of the passage.
+
+Cost of a query over n passages with s sentences each: one embedding, n * (1 + s) inner products, then a fixed number of
+candidates read from the catalogue. The weights come from docs/decisions/0004-ranking.md.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.catalogue import Catalogue, Filters, StoredPassage
-from index.encoder import Encoder
+from index.encoder import EncodedQuery, Encoder, TokenStates
 from index.errors import QuestionRejected
 from index.generation import Generation
-from index.records import Hit, SearchResult
+from index.records import Hit, SearchResult, TokenMatches
 
 MAX_QUERY_CHARACTERS = 4096
 MAX_TOP_K = 100
@@ -25,11 +30,17 @@ MAX_TOP_K = 100
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """How passages are scored: ``(1 - sentence_weight) * own cosine + sentence_weight * best sentence's``."""
+    """How passages are scored.
+
+    First stage: own cosine + best sentence's cosine. Second stage: ``sentence_weight`` * best sentence's cosine +
+    late interaction.
+    """
 
     sentence_weight: float = 0.5
     passage_candidates: int = 50
     sentence_candidates: int = 100
+    reranked: int = 30
+    """How many of the first stage's best are read in full; a smaller ``top_k`` does not change the order."""
 
 
 def check_query(query: str) -> str:
@@ -72,49 +83,81 @@ def search(
     if not 1 <= top_k <= MAX_TOP_K:
         raise QuestionRejected("top_k_invalid", f"top_k is {top_k}.")
     clock = _Clock()
-    vector = encoder.encode_queries([text])
+    (encoded,) = encoder.encode_queries([text])
+    query = encoded.vector[None, :]
     clock.lap("embed")
     allowed = {name: catalogue.allowed(name, collection, filters) for name in ("passages", "sentences")}
-    by_passage = generation.passages.search(vector, max(rules.passage_candidates, top_k), allowed["passages"])
-    by_sentence = generation.sentences.search(vector, rules.sentence_candidates, allowed["sentences"])
+    by_passage = generation.passages.search(query, max(rules.passage_candidates, top_k), allowed["passages"])
+    by_sentence = generation.sentences.search(query, rules.sentence_candidates, allowed["sentences"])
     candidates = {id_ for id_, _ in by_passage}
     candidates.update(catalogue.passages_of([id_ for id_, _ in by_sentence]).values())
     clock.lap("search")
-    stored = catalogue.hydrate(candidates)
-    scored = sorted(
-        ((_score(passage, vector[0], rules), passage) for passage in stored.values()),
-        key=lambda pair: (-pair[0].score, pair[1].passage.id),
+    found = sorted(
+        (_Candidate(stored, encoded.vector) for stored in catalogue.hydrate(candidates).values()),
+        key=lambda candidate: (-candidate.first_score, candidate.stored.passage.id),
     )
+    ranked = _rerank(found[: max(rules.reranked, top_k)], encoded, catalogue, rules)
     hits = tuple(
         Hit(
             rank,
-            passage.passage,
-            passage.document,
-            passage.text,
-            score.score,
-            score.cosine,
-            passage.sentences,
-            score.sentence_cosines,
+            candidate.stored.passage,
+            candidate.stored.document,
+            candidate.stored.text,
+            score,
+            candidate.cosine,
+            candidate.stored.sentences,
+            candidate.sentence_cosines,
+            matches,
         )
-        for rank, (score, passage) in enumerate(scored[:top_k], start=1)
+        for rank, (score, matches, candidate) in enumerate(ranked[:top_k], start=1)
     )
     clock.lap("rank")
     return SearchResult(hits, generation.number, clock.timings())
 
 
-@dataclass(frozen=True, slots=True)
-class _Score:
-    score: float
-    cosine: float
-    sentence_cosines: tuple[float, ...]
+class _Candidate:
+    """A passage the first stage found, with its cosines."""
+
+    __slots__ = ("cosine", "sentence_cosines", "stored")
+
+    def __init__(self, stored: StoredPassage, query: NDArray[np.float32]) -> None:
+        self.stored = stored
+        self.cosine = float(stored.vector[0] @ query)
+        self.sentence_cosines = tuple(float(value) for value in stored.sentence_vectors @ query)
+
+    @property
+    def best_sentence(self) -> float:
+        return max(self.sentence_cosines, default=self.cosine)
+
+    @property
+    def first_score(self) -> float:
+        return self.cosine + self.best_sentence
 
 
-def _score(stored: StoredPassage, query: np.ndarray[tuple[int], np.dtype[np.float32]], rules: Ranking) -> _Score:
-    cosine = float(stored.vector[0] @ query)
-    sentence_cosines = tuple(float(value) for value in stored.sentence_vectors @ query)
-    best = max(sentence_cosines, default=cosine)
-    score = (1 - rules.sentence_weight) * cosine + rules.sentence_weight * best
-    return _Score(score, cosine, sentence_cosines)
+_Ranked: TypeAlias = tuple[float, TokenMatches | None, _Candidate]
+
+
+def _rerank(
+    found: Sequence[_Candidate], query: EncodedQuery, catalogue: Catalogue, rules: Ranking
+) -> list[_Ranked]:
+    """Order candidates by late interaction; without token states the order of the first stage stays."""
+    if not len(query.tokens):
+        return [(candidate.first_score / 2, None, candidate) for candidate in found]
+    states = catalogue.token_states([candidate.stored.passage.id for candidate in found])
+    ranked: list[_Ranked] = []
+    for candidate in found:
+        matches = _match(query, states.get(candidate.stored.passage.id))
+        score = rules.sentence_weight * candidate.best_sentence + matches.score()
+        ranked.append((score / (1 + rules.sentence_weight), matches, candidate))
+    return sorted(ranked, key=lambda item: (-item[0], item[2].stored.passage.id))
+
+
+def _match(query: EncodedQuery, states: TokenStates | None) -> TokenMatches:
+    if states is None:  # a passage of nothing but special characters has no tokens to match
+        return TokenMatches(np.empty((len(query.weights), 0), np.float32), query.weights, np.empty(0, np.uint16))
+    codes = states.codes.astype(np.float32)
+    codes /= np.linalg.norm(codes, axis=1, keepdims=True)
+    return TokenMatches(query.tokens @ codes.T, query.weights, states.starts)
 
 
 class _Clock:

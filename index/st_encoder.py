@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from index.encoder import EncoderInfo, Progress, Vectors
+from index.encoder import EncodedPassages, EncodedQuery, EncoderInfo, Progress, Vectors
 from index.errors import ModelUnavailable
 
 if TYPE_CHECKING:
@@ -41,17 +41,25 @@ class SentenceTransformerEncoder:
         if dimension is None:
             raise ModelUnavailable("model_unavailable", f"'{name}' does not say how long its vectors are.")
         limit = self._model.max_seq_length or 512
-        self.info = EncoderInfo(name, fingerprint, dimension, int(limit), "pytorch-f32")
+        self.info = EncoderInfo(name, fingerprint, dimension, int(limit), 0, "pytorch-f32")
 
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+    def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:
+        """See :class:`index.encoder.Encoder`."""
         vectors = self._model.encode_query(list(texts), normalize_embeddings=True, show_progress_bar=False)
-        return np.asarray(vectors, np.float32)
+        nothing = np.empty((0, 0), np.float32)
+        return [EncodedQuery(vector, nothing, np.empty(0, np.float32)) for vector in np.asarray(vectors, np.float32)]
 
-    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+    def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
+        """See :class:`index.encoder.Encoder`."""
+        return EncodedPassages(self.encode_sentences(texts), ())
+
+    def encode_sentences(self, texts: Sequence[str]) -> Vectors:
+        """See :class:`index.encoder.Encoder`."""
         vectors = self._model.encode_document(list(texts), normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(vectors, np.float32)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See :class:`index.encoder.Encoder`."""
         prompts = self._model.prompts
         prompt = prompts.get("document") or prompts.get("passage") or ""
         encoded = self._model.tokenizer([prompt + text for text in texts], truncation=False, padding=False)

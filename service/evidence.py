@@ -1,53 +1,57 @@
-"""From hits to evidence: which one to three sentences answer, and how good they are."""
+"""From hits to evidence: which one to three sentences answer, and how good they are.
+
+Every run of one to three neighbouring sentences of at most 400 characters is a candidate. Its score adds up what
+speaks for it: its passage, its best sentence, how well its own words meet the question's, and brevity. The
+weights come from docs/decisions/0004-ranking.md.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from index import Hit, Span
 from index.chunk import QUOTE_CHARACTERS
 
 MAX_SENTENCES = 3
-_NEIGHBOUR_MARGIN = 0.02
+
+_PASSAGE = 1.5
+_SENTENCE = 0.25
+_WORDS = 1.0
+_LENGTH = 0.02
+_USUAL_LENGTH = 200
+_TOTAL = _PASSAGE + _SENTENCE + _WORDS
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A quotable range of one hit. ``score`` orders evidence across hits."""
+    """A quotable range of one hit, with what speaks for it; ``score`` orders evidence across hits."""
 
     hit: Hit
     span: Span
     score: float
+    sentence_cosine: float
+    """Of the closest sentence inside."""
+    word_match: float
+    """Late interaction of the question with the words inside."""
 
 
 def find_evidence(hits: tuple[Hit, ...]) -> list[Evidence]:
-    """Return the best quote of each hit, best first.
-
-    A hit's quote is its best sentence, widened by a neighbour while that one is nearly as close to the question, at
-    most three sentences and 400 characters. Its score is the mean of the passage's and the best sentence's cosine.
-    """
-    found = [_best_window(hit) for hit in hits if hit.sentences]
-    return sorted(found, key=lambda evidence: -evidence.score)
+    """Return the best quote of each hit, best first; a hit without sentences has none."""
+    found = [max(windows, key=lambda item: item.score) for hit in hits if (windows := list(_windows(hit)))]
+    return sorted(found, key=lambda item: (-item.score, item.hit.rank))
 
 
-def _best_window(hit: Hit) -> Evidence:
-    cosines = hit.sentence_cosines
-    best = max(range(len(cosines)), key=lambda index: cosines[index])
-    first = last = best
-    while last - first + 1 < MAX_SENTENCES:
-        neighbours = [index for index in (first - 1, last + 1) if 0 <= index < len(cosines)]
-        fitting = [
-            index
-            for index in neighbours
-            if cosines[index] >= cosines[best] - _NEIGHBOUR_MARGIN
-            and len(_window(hit, min(first, index), max(last, index))) <= QUOTE_CHARACTERS
-        ]
-        if not fitting:
-            break
-        chosen = max(fitting, key=lambda index: cosines[index])
-        first, last = min(first, chosen), max(last, chosen)
-    return Evidence(hit, _window(hit, first, last), hit.score)
-
-
-def _window(hit: Hit, first: int, last: int) -> Span:
-    return Span(hit.sentences[first].span.start, hit.sentences[last].span.end)
+def _windows(hit: Hit) -> Iterator[Evidence]:
+    origin = hit.passage.span.start
+    for first in range(len(hit.sentences)):
+        for last in range(first, min(first + MAX_SENTENCES, len(hit.sentences))):
+            span = Span(hit.sentences[first].span.start, hit.sentences[last].span.end)
+            if len(span) > QUOTE_CHARACTERS:
+                break
+            cosine = max(hit.sentence_cosines[first : last + 1])
+            words = hit.matches.score(span.start - origin, span.end - origin) if hit.matches else cosine
+            brevity = -_LENGTH * math.log(len(span) / _USUAL_LENGTH)
+            score = (_PASSAGE * hit.score + _SENTENCE * cosine + _WORDS * words + brevity) / _TOTAL
+            yield Evidence(hit, span, score, cosine, words)

@@ -65,7 +65,14 @@
  * @property {string} expected the text that must stand there
  * @property {Span | null} around the passage that is tinted
  *
- * @typedef {{place: Place, text: string | null, problem: Problem | null}} OpenSource
+ * The source panel's content; `before` and `after` say how much is drawn either side of the
+ * highlight, in UTF-16 units.
+ * @typedef {Object} OpenSource
+ * @property {Place} place
+ * @property {string | null} text
+ * @property {Problem | null} problem
+ * @property {number} before
+ * @property {number} after
  *
  * @typedef {Object} Upload
  * @property {string} name
@@ -112,6 +119,8 @@ const STRINGS = {
     close: 'Close',
     sourceText: 'Text of the document',
     loading: 'Opening …',
+    earlier: 'Show earlier text',
+    later: 'Show later text',
     markBegins: ' [highlight begins] ',
     markEnds: ' [highlight ends] ',
     moved: 'The document has changed since this answer: these words no longer stand at this place.',
@@ -179,6 +188,8 @@ const STRINGS = {
     close: 'Schließen',
     sourceText: 'Text des Dokuments',
     loading: 'Wird geöffnet …',
+    earlier: 'Früheren Text zeigen',
+    later: 'Weiteren Text zeigen',
     markBegins: ' [Hervorhebung beginnt] ',
     markEnds: ' [Hervorhebung endet] ',
     moved:
@@ -239,6 +250,8 @@ const CERTAINLY_NOT = 0.2;
 /** The service's error messages are English. */
 const API_LANGUAGE = 'en';
 const PAGE_SIZE = 50;
+/** How much of a source is drawn at once, either side of the highlight, in UTF-16 units. */
+const STRETCH = 25_000;
 const LANGUAGE_KEY = 'fundstelle.language';
 /** Where the source is a sheet over the page; the same width stands in chat.css. */
 const SHEET = window.matchMedia('not all and (min-width: 64rem)');
@@ -434,29 +447,30 @@ function toUtf16(text, offsets) {
 }
 
 /**
- * The text with one stretch marked inside another that is tinted.
+ * A stretch of the text with one part marked inside another that is tinted.
  * @param {string} text
  * @param {Span} marked
  * @param {Span} around
- * @returns {{nodes: Node[], mark: HTMLElement, quote: string}}
+ * @param {number} from first UTF-16 unit to draw
+ * @param {number} to
+ * @returns {Node[]}
  */
-function markedText(text, marked, around) {
+function markedText(text, marked, around, from = 0, to = text.length) {
   const [a, b, c, d] = toUtf16(text, [
     Math.min(around.start, marked.start),
     marked.start,
     marked.end,
     Math.max(around.end, marked.end),
   ]);
-  const cut = (/** @type {number} */ from, /** @type {number} */ to) =>
-    asLines(text.slice(from, to));
-  const mark = element(
-    'mark',
-    { 'data-begins': words.markBegins, 'data-ends': words.markEnds },
-    cut(b, c),
-  );
-  const passage = element('span', { class: 'around' }, cut(a, b), mark, cut(c, d));
-  const nodes = [new Text(cut(0, a)), passage, new Text(cut(d, text.length))];
-  return { nodes, mark, quote: text.slice(b, c) };
+  const spoken = { 'data-begins': words.markBegins, 'data-ends': words.markEnds };
+  const mark = element('mark', spoken, asLines(text.slice(b, c)));
+  const before = asLines(text.slice(a, b));
+  const after = asLines(text.slice(c, d));
+  return [
+    new Text(asLines(text.slice(from, a))),
+    element('span', { class: 'around' }, before, mark, after),
+    new Text(asLines(text.slice(d, to))),
+  ];
 }
 
 /** A lone carriage return would not break the line. @param {string} text */
@@ -517,11 +531,9 @@ function renderFacts(record, ...more) {
 
 /** @param {number | null} score */
 function scoreFact(score) {
-  return score === null
-    ? ''
-    : say(words.score, {
-        n: number(score, { minimumFractionDigits: 2, maximumFractionDigits: 2 }),
-      });
+  if (score === null) return '';
+  const n = number(score, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  return say(words.score, { n });
 }
 
 // ------------------------------------------------------------------------------------- Asking
@@ -694,9 +706,9 @@ function confidenceWord(confidence) {
   return words.confidence[confidenceStep(confidence)];
 }
 
-/** @param {number} share 0 to 1 */
+/** Never rounded up: 100 % is said only of certainty. @param {number} share 0 to 1 */
 function percent(share) {
-  return number(share, { style: 'percent', maximumFractionDigits: 0 });
+  return number(share, { style: 'percent', maximumFractionDigits: 0, roundingMode: 'trunc' });
 }
 
 /** @param {number} confidence */
@@ -766,7 +778,7 @@ function renderChip(place) {
 function renderPassage({ start, end, passage, language }) {
   const from = passage.start;
   const inside = { start: start - from, end: end - from };
-  const { nodes } = markedText(passage.text, inside, { start: 0, end: passage.end - from });
+  const nodes = markedText(passage.text, inside, { start: 0, end: passage.end - from });
   return element(
     'details',
     { class: 'passage' },
@@ -834,15 +846,15 @@ async function openSource(place) {
   opening.abort();
   opening = new AbortController();
   const { signal } = opening;
-  const open = { place, text: null, problem: null };
+  /** @type {OpenSource} */
+  const open = { place, text: null, problem: null, before: STRETCH, after: STRETCH };
   state.source = open;
   renderSource();
   byId('source-title', HTMLElement).focus({ preventScroll: true });
   try {
-    Object.assign(open, { text: await api.text(place.documentId, signal) });
+    open.text = await api.text(place.documentId, signal);
   } catch (error) {
-    if (signal.aborted) return;
-    Object.assign(open, { problem: asProblem(error) });
+    if (!signal.aborted) open.problem = asProblem(error);
   }
   if (!signal.aborted) renderSource();
 }
@@ -856,7 +868,8 @@ function closeSource() {
   renderSource();
   const opener = openersOf(key)[0];
   if (opener instanceof HTMLElement && opener.offsetParent) opener.focus();
-  else if (!byId('view-ask', HTMLElement).hidden) question.focus();
+  else if (byId('view-ask', HTMLElement).hidden) files.focus();
+  else question.focus();
 }
 
 /** @param {string} key */
@@ -907,29 +920,85 @@ function setLanguage(target, language) {
 }
 
 /** @param {OpenSource} open */
-function renderSourceText({ place, text, problem }) {
+function renderSourceText(open) {
+  const { place, text, problem } = open;
   const problems = byId('source-problem', HTMLElement);
   problems.replaceChildren(...(problem ? [renderProblem(problem, () => openSource(place))] : []));
   panelText.setAttribute('aria-busy', String(text === null && !problem));
-  if (text === null) {
-    panelText.removeAttribute('lang');
-    return panelText.replaceChildren(problem ? '' : words.loading);
-  }
-  setLanguage(panelText, place.language);
-  panelText.scrollTop = 0;
-  if (!place.marked) return panelText.replaceChildren(asLines(text));
-  const { nodes, mark, quote } = markedText(text, place.marked, place.around ?? place.marked);
-  if (quote === place.expected) {
-    panelText.replaceChildren(...nodes);
-    scrollToMark(mark);
-  } else {
-    problems.append(element('p', { class: 'notice', role: 'alert' }, words.moved));
-    panelText.replaceChildren(asLines(text));
-  }
+  setLanguage(panelText, text === null ? null : place.language);
+  if (text === null) return panelText.replaceChildren(problem ? '' : words.loading);
+  const stands = stillStands(place, text);
+  if (!stands) problems.append(element('p', { class: 'notice', role: 'alert' }, words.moved));
+  drawText(open, text, stands ? place.marked : null);
+  scrollToMark();
 }
 
-/** Puts the highlight a third down the panel; the page stays. @param {HTMLElement} mark */
-function scrollToMark(mark) {
+/**
+ * Whether the words to be highlighted are where the answer found them.
+ * @param {Place} place
+ * @param {string} text
+ */
+function stillStands({ marked, expected }, text) {
+  if (!marked) return true;
+  const [start, end] = toUtf16(text, [marked.start, marked.end]);
+  return text.slice(start, end) === expected;
+}
+
+/**
+ * Draws the text around the highlight, or from its beginning. Browsers lay out a paragraph of
+ * megabytes in minutes, so the rest waits behind two buttons.
+ * @param {OpenSource} open
+ * @param {string} text
+ * @param {Span | null} marked
+ */
+function drawText(open, text, marked) {
+  const [start, end] = toUtf16(text, marked ? [marked.start, marked.end] : [0, 0]);
+  const from = wholeFrom(text, start - open.before);
+  const to = wholeFrom(text, end + open.after);
+  const shown = marked
+    ? markedText(text, marked, open.place.around ?? marked, from, to)
+    : [asLines(text.slice(from, to))];
+  const more = (/** @type {"before" | "after"} */ side, /** @type {string} */ name) =>
+    button({ class: 'secondary', lang: state.language }, name, () => {
+      showMore(open, side, () => drawText(open, text, marked));
+    });
+  panelText.replaceChildren(
+    from > 0 ? more('before', words.earlier) : '',
+    ...shown,
+    to < text.length ? more('after', words.later) : '',
+  );
+}
+
+/**
+ * The offset inside the text, and not inside a surrogate pair.
+ * @param {string} text
+ * @param {number} offset
+ */
+function wholeFrom(text, offset) {
+  const kept = Math.max(0, Math.min(offset, text.length));
+  return /[\uDC00-\uDFFF]/.test(text.charAt(kept)) ? kept - 1 : kept;
+}
+
+/**
+ * Draws more of the text, while what is being read stays where it is.
+ * @param {OpenSource} open
+ * @param {"before" | "after"} side
+ * @param {() => void} draw
+ */
+function showMore(open, side, draw) {
+  const { scrollTop, scrollHeight } = panelText;
+  open[side] += STRETCH;
+  draw();
+  const grown = side === 'before' ? panelText.scrollHeight - scrollHeight : 0;
+  panelText.scrollTop = scrollTop + grown;
+  panelText.focus({ preventScroll: true });
+}
+
+/** Puts the highlight a third down the panel; the page stays. */
+function scrollToMark() {
+  panelText.scrollTop = 0;
+  const mark = panelText.querySelector('mark');
+  if (!mark) return;
   const above = mark.getBoundingClientRect().top - panelText.getBoundingClientRect().top;
   panelText.scrollTop = above - panelText.clientHeight / 3;
 }

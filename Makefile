@@ -65,7 +65,9 @@ fmt: setup ## format, and mend what the linter can mend
 COMPILE = $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --no-build --generate-hashes \
   --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-package torch \
   --annotation-style line --custom-compile-command 'make lock'
-lock: setup ## write requirements/*.lock anew (UPGRADE=1 for newer versions)
+# Not after set-up: a dependency that is not locked yet must not stop the lock from being written.
+lock: ## write requirements/*.lock anew (UPGRADE=1 for newer versions)
+	@test -x $(BIN)/uv || $(MAKE) setup
 	$(COMPILE) pyproject.toml --group dev -c requirements/torch.in -o requirements/dev.lock
 	$(COMPILE) pyproject.toml -c requirements/dev.lock -c requirements/torch.in -o requirements/runtime.lock
 	$(COMPILE) --group build -c requirements/dev.lock -o requirements/build.lock
@@ -77,7 +79,7 @@ bench: setup ## measure embedding and serving; results in eval/results/
 image: ## build the container image and run it once, read-only and as nobody
 	@if [ -x $(BUILD_IMAGE) ]; then \
 	  port=$$($(PYTHON) -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])') && \
-	  RUN_ARGS="--tmpfs /data:mode=1777 $$RUN_ARGS" $(BUILD_IMAGE) . $(IMAGE) $$port; \
+	  HEALTH=/readyz RUN_ARGS="--tmpfs /data:mode=1777 $$RUN_ARGS" $(BUILD_IMAGE) . $(IMAGE) $$port; \
 	elif command -v docker >/dev/null; then docker build --tag $(IMAGE) .; \
 	else echo "neither $(BUILD_IMAGE) nor docker is there" >&2; exit 1; fi
 

@@ -8,6 +8,7 @@ another text. This module alone knows SQL.
 from __future__ import annotations
 
 import json
+import math
 import queue
 import secrets
 import sqlite3
@@ -126,11 +127,17 @@ class Catalogue:
         self._file = folder / FILE_NAME
         self._writing = threading.Lock()
         self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
-        self._writer = self._connect(writable=True) if writable else None
-        if self._writer is not None and not self._is_set_up(self._writer):
-            self._set_up(self._writer)
-        with self._reading() as connection:
-            self._check(connection)
+        self._writer: sqlite3.Connection | None = None
+        try:
+            if writable:
+                self._writer = self._connect(writable=True)
+                if not self._is_set_up(self._writer):
+                    self._set_up(self._writer)
+            with self._reading() as connection:
+                self._check(connection)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close every idle connection; the write-ahead log is folded in by the last one."""
@@ -352,9 +359,7 @@ class Catalogue:
                 (json.dumps(list(passage_ids)),),
             ).fetchall()
         return {
-            passage: TokenStates(
-                np.frombuffer(codes, np.int8).reshape(tokens, -1), np.frombuffer(starts, "<u2")
-            )
+            passage: TokenStates(np.frombuffer(codes, np.int8).reshape(tokens, -1), np.frombuffer(starts, "<u2"))
             for passage, tokens, codes, starts in rows
             if tokens
         }
@@ -552,8 +557,10 @@ def _conditions(filters: Filters) -> tuple[list[str], list[Scalar]]:
     conditions: list[str] = []
     values: list[Scalar] = []
     for field, wanted in filters.items():
-        choices = [wanted] if isinstance(wanted, str | int | float | bool | None) else list(wanted)
-        if not choices or not all(isinstance(choice, str | int | float | bool | None) for choice in choices):
+        if not _can_be_stored(field):
+            raise FilterRejected("filter_invalid", "A filter's field is not valid text.")
+        choices = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+        if not choices or not all(map(_can_be_stored, choices)):
             raise FilterRejected("filter_invalid", f"The filter '{field}' needs one value or a list of values.")
         marks = ", ".join("?" * len(choices))
         if field in _FILTER_COLUMNS:
@@ -565,6 +572,15 @@ def _conditions(filters: Filters) -> tuple[list[str], list[Scalar]]:
             raise FilterRejected("filter_invalid", f"There is no field '{field}' to filter on.")
         values += choices
     return conditions, values
+
+
+def _can_be_stored(value: object) -> bool:
+    """Say whether SQLite can hold a value: whole characters, 64 bits, finite."""
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    return value is None or (isinstance(value, float) and math.isfinite(value))
 
 
 def _document_problems(

@@ -10,6 +10,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -52,16 +53,16 @@ class Library:
         self.encoder = encoder
         self._ranking = ranking
         self._writable = writable
-        self._lock = _lock_folder(folder, writable=writable)
-        try:
+        self._writing = threading.Lock()
+        self._open = ExitStack()
+        with ExitStack() as opening:
+            opening.callback(os.close, _lock_folder(folder, writable=writable))
             self.catalogue = Catalogue(folder, writable=writable)
+            opening.callback(self.catalogue.close)
             self.catalogue.bind_model(encoder.info)
             self.index_problem = ""
             self._generation = self._open_generation()
-        except BaseException:
-            os.close(self._lock)
-            raise
-        self._writing = threading.Lock()
+            self._open = opening.pop_all()
 
     def __enter__(self) -> Library:
         return self
@@ -72,9 +73,8 @@ class Library:
         self.close()
 
     def close(self) -> None:
-        """Close the catalogue and release the folder."""
-        self.catalogue.close()
-        os.close(self._lock)
+        """Close the catalogue and release the folder; closing twice is fine."""
+        self._open.close()
 
     @property
     def generation(self) -> int:

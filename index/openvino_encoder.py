@@ -110,10 +110,7 @@ class OpenVinoEncoder:
             return EncodedPassages(vectors, ())
         return EncodedPassages(
             vectors,
-            tuple(
-                TokenStates(quantise(state.tokens), state.starts.astype(np.uint16))
-                for state in states
-            ),
+            tuple(TokenStates(quantise(state.tokens), state.starts.astype(np.uint16)) for state in states),
         )
 
     def encode_sentences(self, texts: Sequence[str]) -> Vectors:

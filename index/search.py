@@ -137,9 +137,7 @@ class _Candidate:
 _Ranked: TypeAlias = tuple[float, TokenMatches | None, _Candidate]
 
 
-def _rerank(
-    found: Sequence[_Candidate], query: EncodedQuery, catalogue: Catalogue, rules: Ranking
-) -> list[_Ranked]:
+def _rerank(found: Sequence[_Candidate], query: EncodedQuery, catalogue: Catalogue, rules: Ranking) -> list[_Ranked]:
     """Order candidates by late interaction; without token states the order of the first stage stays."""
     if not len(query.tokens):
         return [(candidate.first_score / 2, None, candidate) for candidate in found]

@@ -10,9 +10,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.middleware.base import RequestResponseEndpoint
-from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from index import FundstelleError
 from service.errors import PROTOCOL, STATUS
@@ -25,7 +25,6 @@ _STATIC = Path(__file__).parent / "static"
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
 _BY_STATUS = {
@@ -40,7 +39,7 @@ _log = logging.getLogger("fundstelle")
 
 def build_app(state: AppState) -> FastAPI:
     """Return the application that answers from ``state``; nothing is opened or started here."""
-    app = FastAPI(
+    app = _Application(
         title="Fundstelle",
         version=version("fundstelle"),
         description="Answers questions from your documents and proves every answer: document, place, quote.",
@@ -56,16 +55,45 @@ def build_app(state: AppState) -> FastAPI:
     async def page() -> FileResponse:
         return FileResponse(_STATIC / "index.html")
 
-    @app.middleware("http")
-    async def add_headers(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        response = await call_next(request)
-        if request.url.path == "/" or request.url.path.startswith("/static/"):
-            for name, value in _PAGE_HEADERS.items():
-                response.headers[name] = value
-        return response
-
     _add_error_handlers(app)
     return app
+
+
+class _Application(FastAPI):
+    def build_middleware_stack(self) -> ASGIApp:
+        # Around everything: the body limit answers from outside of all middleware that can be added.
+        return EveryResponse(super().build_middleware_stack())
+
+
+class EveryResponse:
+    """Gives the page its security headers, and refusals made below the application the form of all others."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and look at what comes back."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        replaced = False
+
+        async def look(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["X-Content-Type-Options"] = "nosniff"
+                if scope["path"] == "/" or scope["path"].startswith("/static/"):
+                    headers.update(_PAGE_HEADERS)
+                status = message["status"]
+                if status in _BY_STATUS and not headers.get("content-type", "").startswith("application/json"):
+                    replaced = True
+                    _, text, hint = PROTOCOL[_BY_STATUS[status]]
+                    await _refusal(status, _BY_STATUS[status], text, hint)(scope, receive, send)
+            if not replaced:
+                await send(message)
+
+        await self.app(scope, receive, look)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -162,11 +162,20 @@ def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.Documen
     tags=["documents"],
     summary="A document's text, exactly as cited",
     response_class=PlainTextResponse,
-    responses=_REFUSALS,
+    responses={
+        404: {
+            "description": "Not found",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},
+        },
+        422: {
+            "description": "Not usable",
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},
+        },
+    },
 )
 def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResponse:
     text = _state(request).library.catalogue.text(document_id)
-    return PlainTextResponse(text, headers={"X-Content-Type-Options": "nosniff"})
+    return PlainTextResponse(text)
 
 
 @router.delete(

@@ -12,9 +12,9 @@ ALPHABET = "abcäöüß ÄÖ.!?„“»«\n\n\n\r\t,;:–1234567890 中文。ไ
 texts = st.one_of(
     st.text(min_size=1),
     st.text(ALPHABET, min_size=1, max_size=4000),
-    st.lists(st.sampled_from(["Ja. ", "Ja. ", "Nein!\n", "\n\n", "z. B. ", "am 3. Oktober ", "wort" * 30]), min_size=1).map(
-        "".join
-    ),
+    st.lists(
+        st.sampled_from(["Ja. ", "Ja. ", "Nein!\n", "\n\n", "z. B. ", "am 3. Oktober ", "wort" * 30]), min_size=1
+    ).map("".join),
 ).filter(lambda text: bool(text.strip()))
 
 

@@ -210,12 +210,8 @@ def test_an_allowed_import_is_not_reported(module: str, source: str) -> None:
 
 def test_a_relative_import_is_resolved_from_a_module_and_from_a_package() -> None:
     source = "from .catalogue import Catalogue"
-    assert [found.target for found in imports_of("index.search", source)] == [
-        "index.catalogue.Catalogue"
-    ]
-    assert [found.target for found in imports_of("index", source, is_package=True)] == [
-        "index.catalogue.Catalogue"
-    ]
+    assert [found.target for found in imports_of("index.search", source)] == ["index.catalogue.Catalogue"]
+    assert [found.target for found in imports_of("index", source, is_package=True)] == ["index.catalogue.Catalogue"]
 
 
 def test_an_undeclared_import_is_reported() -> None:

@@ -20,7 +20,9 @@ from index.load import (
     read_file,
 )
 
-GERMAN = "Am 3. Oktober wurde die Gerberbrücke gesperrt. Das ärgert viele Bürger an der Tesse, sagte der Bürgermeister."
+GERMAN = (
+    "Am 3. Oktober wurde die Gerberbrücke gesperrt. Das ärgert viele Bürger an der Tesse, sagte der Bürgermeister."
+)
 text_without_controls = st.text(st.characters(blacklist_categories=("Cc", "Cs")), min_size=1).filter(
     lambda text: not text.startswith("\ufeff")
 )

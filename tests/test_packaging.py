@@ -92,8 +92,7 @@ def unmet(requirements: list[str], versions: dict[str, Version]) -> list[str]:
     return [
         str(one)
         for one in wanted
-        if canonicalize_name(one.name) not in versions
-        or versions[canonicalize_name(one.name)] not in one.specifier
+        if canonicalize_name(one.name) not in versions or versions[canonicalize_name(one.name)] not in one.specifier
     ]
 
 
@@ -237,9 +236,7 @@ def test_the_image_runs_as_a_numeric_user_from_hashed_packages() -> None:
     # PyTorch, whose build differs by machine, and the project itself.
     assert len(unhashed) == 2 and "torch.in" in unhashed[0] and "--no-deps" in unhashed[1]
     ignored = (ROOT / ".dockerignore").read_text("utf-8")
-    assert next(requirement_lines(ignored)) == "*", (
-        "what is sent to the build is listed, not left out"
-    )
+    assert next(requirement_lines(ignored)) == "*", "what is sent to the build is listed, not left out"
 
 
 HASH = "--hash=sha256:" + 64 * "0"

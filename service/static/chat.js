@@ -129,6 +129,8 @@ const STRINGS = {
     dropNow: 'Drop the files to add them',
     uploads: 'Uploads',
     stage: { waiting: 'Waiting', sending: 'Adding …', done: 'Added', failed: 'Not added' },
+    /** @type {Record<string, string>} What became of an added file, by the API's `status`. */
+    outcomes: { updated: 'Updated', unchanged: 'Already there, unchanged' },
     uploadsDone: '{done} of {all} files added.',
     libraryEmpty: 'Nothing here yet.',
     more: 'Show more',
@@ -204,6 +206,7 @@ const STRINGS = {
       done: 'Aufgenommen',
       failed: 'Nicht aufgenommen',
     },
+    outcomes: { updated: 'Aktualisiert', unchanged: 'Unverändert vorhanden' },
     uploadsDone: '{done} von {all} Dateien aufgenommen.',
     libraryEmpty: 'Noch nichts vorhanden.',
     more: 'Mehr anzeigen',
@@ -1170,12 +1173,12 @@ function renderUploads() {
 /** @param {Upload} upload */
 function renderUpload({ name, stage, documents, problem }) {
   const sign = { waiting: '·', sending: '…', done: '✓', failed: '!' }[stage];
-  const passages = documents.map((record) => say(words.passages, { n: record.passages }));
-  const outcome = element(
-    'span',
-    { class: 'outcome' },
-    [words.stage[stage], ...passages].join(' · '),
+  const told = documents.map(({ status = '', passages }) =>
+    [words.outcomes[status] ?? words.stage[stage], say(words.passages, { n: passages })].join(
+      ' · ',
+    ),
   );
+  const outcome = element('span', { class: 'outcome' }, told.join(', ') || words.stage[stage]);
   return element(
     'li',
     { class: stage },

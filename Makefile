@@ -10,7 +10,7 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALLED := $(VENV)/.installed
 BUILD_IMAGE := ../shared/tools/build-image.sh
 NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from index import Span
 from index.errors import InputError
@@ -14,7 +14,7 @@ from index.errors import InputError
 class CasesRejected(InputError):
     """A file of cases cannot be used."""
 
-    codes = {
+    codes: ClassVar[dict[str, str]] = {
         "cases_invalid": "See docs/evaluation.md for the form of a case.",
         "results_invalid": "Give two result files written by 'fundstelle eval run'.",
     }

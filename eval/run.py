@@ -155,6 +155,15 @@ def _is_valid(library: Library, answer: Answer) -> Iterator[bool]:
         )
 
 
+def provenance() -> dict[str, object]:
+    """Return what a result must carry to be repeated: when, which commit, which versions."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "versions": dict(_versions()),
+    }
+
+
 def _commit() -> str:
     try:
         done = subprocess.run(

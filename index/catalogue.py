@@ -309,6 +309,16 @@ class Catalogue:
             }[granularity]
             return [row[0] for row in connection.execute(query + where, (collection, *values))]
 
+    def passage_ids_by_language(self) -> dict[str, list[int]]:
+        """Return the ids of all passages, ascending, for each language there is."""
+        ids: dict[str, list[int]] = {}
+        with self._reading() as connection:
+            for language, id_ in connection.execute(
+                "SELECT language, passages.id FROM passages JOIN documents ON document = number ORDER BY passages.id"
+            ):
+                ids.setdefault(language, []).append(id_)
+        return ids
+
     def passages_of(self, sentence_ids: Sequence[int]) -> dict[int, int]:
         """Map live sentences to the passages they lie in."""
         with self._reading() as connection:
@@ -422,7 +432,7 @@ class Catalogue:
     def _set_up(connection: sqlite3.Connection) -> None:
         connection.executescript(
             f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
-            f"{_SCHEMA} INSERT INTO meta VALUES ('generation', '0'); COMMIT;"
+            f"{_SCHEMA} INSERT INTO meta VALUES ('generation', '0'); COMMIT;"  # noqa: S608 - constants
         )
 
     @contextmanager
@@ -559,14 +569,14 @@ def _conditions(filters: Filters) -> tuple[list[str], list[Scalar]]:
     for field, wanted in filters.items():
         if not _can_be_stored(field):
             raise FilterRejected("filter_invalid", "A filter's field is not valid text.")
-        choices = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+        choices: list[Scalar] = list(wanted) if isinstance(wanted, list | tuple) else [wanted]  # type: ignore[list-item]
         if not choices or not all(map(_can_be_stored, choices)):
             raise FilterRejected("filter_invalid", f"The filter '{field}' needs one value or a list of values.")
         marks = ", ".join("?" * len(choices))
         if field in _FILTER_COLUMNS:
             conditions.append(f"{_FILTER_COLUMNS[field]} IN ({marks})")
         elif field.startswith("metadata.") and len(field) > len("metadata."):
-            conditions.append(f"EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value IN ({marks}))")
+            conditions.append(f"EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value IN ({marks}))")  # noqa: S608
             values.append(field.removeprefix("metadata."))
         else:
             raise FilterRejected("filter_invalid", f"There is no field '{field}' to filter on.")

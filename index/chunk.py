@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from langchain_text_splitters import TextSplitter
 
@@ -93,7 +94,7 @@ def _divide(sentence: str) -> list[str]:
 
 def _split_after(pattern: re.Pattern[str], text: str) -> list[str]:
     edges = sorted({0, *(match.end() for match in pattern.finditer(text)), len(text)})
-    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(edges)]
 
 
 def _spans(text: str, pieces: Sequence[str], offset: int) -> Iterator[Span]:

@@ -61,6 +61,8 @@ class EncodedQuery:
     """A question's unit vector, shape (dimension,), and what its words look for."""
 
     vector: NDArray[np.float32]
+    centred: NDArray[np.float32]
+    """The vector without what all questions have in common, unit length; to compare with centred passages."""
     tokens: NDArray[np.float32]
     """Unit vectors of its tokens, shape (tokens, token dimension); (0, 0) for a model without token states."""
     weights: NDArray[np.float32]
@@ -82,6 +84,14 @@ class Encoder(Protocol):
     @property
     def info(self) -> EncoderInfo:
         """What an index must know about the model."""
+        ...
+
+    @property
+    def centre(self) -> Vectors | None:
+        """Mean vectors of passages and of sentences in general, shape (2, dimension); ``None`` if not known.
+
+        Where they are known, an index takes away what all its passages of a language have in common.
+        """
         ...
 
     def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:

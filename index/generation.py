@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from index.background import Background, sample_backgrounds
 from index.catalogue import Catalogue
-from index.encoder import EncoderInfo
+from index.encoder import Encoder
 from index.errors import DataDamaged
 from index.vectors import VectorIndex
 
@@ -39,13 +40,17 @@ class Generation:
     fingerprint: str
     passages: VectorIndex
     sentences: VectorIndex
+    backgrounds: Mapping[str, Background]
+    """By language."""
 
 
-def build_generation(catalogue: Catalogue, info: EncoderInfo) -> Generation:
+def build_generation(catalogue: Catalogue, encoder: Encoder) -> Generation:
     """Build the indexes over what the catalogue holds now."""
-    number = catalogue.generation()
+    number, info = catalogue.generation(), encoder.info
     built = {name: VectorIndex.build(*catalogue.vectors(name), info.dimension) for name in _GRANULARITIES}
-    return Generation(number, info.fingerprint, built["passages"], built["sentences"])
+    return Generation(
+        number, info.fingerprint, built["passages"], built["sentences"], sample_backgrounds(catalogue, encoder)
+    )
 
 
 def save_generation(folder: Path, generation: Generation) -> None:
@@ -90,17 +95,18 @@ def save_generation(folder: Path, generation: Generation) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def load_generation(folder: Path, number: int, info: EncoderInfo) -> Generation:
-    """Read the current generation.
+def load_generation(folder: Path, catalogue: Catalogue, encoder: Encoder) -> Generation:
+    """Read the current generation; the small samples of each language are drawn from the catalogue again.
 
     Args:
         folder: the ``index`` folder of a data folder.
-        number: the catalogue's newest change, which the indexes must reflect.
-        info: the model, which must be the one that built them.
+        catalogue: the truth, whose newest change the indexes must reflect.
+        encoder: the model, which must be the one that built them.
 
     Raises:
         DataDamaged: if there is none, or it is stale, foreign or damaged; the message says which.
     """
+    number, info = catalogue.generation(), encoder.info
     try:
         name = (folder / _CURRENT).read_text("ascii").strip()
         manifest = json.loads((folder / name / _MANIFEST).read_bytes())
@@ -118,7 +124,7 @@ def load_generation(folder: Path, number: int, info: EncoderInfo) -> Generation:
     sentences = VectorIndex.from_bytes(contents["sentences.faiss"])
     if (len(passages), len(sentences)) != (manifest["passages"], manifest["sentences"]):
         raise DataDamaged("data_damaged", "The index does not hold what its manifest says.")
-    return Generation(number, info.fingerprint, passages, sentences)
+    return Generation(number, info.fingerprint, passages, sentences, sample_backgrounds(catalogue, encoder))
 
 
 def write_durably(file: Path, data: bytes) -> None:

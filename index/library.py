@@ -126,7 +126,7 @@ class Library:
         """Bring the searchable generation up to the catalogue's newest change."""
         with self._writing:
             if self._generation.number != self.catalogue.generation():
-                generation = build_generation(self.catalogue, self.encoder.info)
+                generation = build_generation(self.catalogue, self.encoder)
                 self._generation = generation
                 self._save(generation)
 
@@ -171,11 +171,11 @@ class Library:
     def _open_generation(self) -> Generation:
         number = self.catalogue.generation()
         try:
-            return load_generation(self.folder / _INDEX, number, self.encoder.info)
+            return load_generation(self.folder / _INDEX, self.catalogue, self.encoder)
         except DataDamaged as problem:
             # The index is a cache: a missing or damaged one costs a rebuild, nothing else.
             self.index_problem = problem.message if number else ""
-        generation = build_generation(self.catalogue, self.encoder.info)
+        generation = build_generation(self.catalogue, self.encoder)
         if self._writable and number:
             self._save(generation)
             self.index_problem = ""

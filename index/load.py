@@ -193,7 +193,7 @@ def check_source(source: str) -> str:
     except UnicodeEncodeError:
         size = 0
     if not 0 < size <= MAX_SOURCE_BYTES or not source.strip() or not source.isprintable():
-        raise DocumentRejected("source_invalid", f"{ascii(source[:80])} cannot name a document.")
+        raise DocumentRejected("source_invalid", f"{source[:80]!a} cannot name a document.")
     return source
 
 

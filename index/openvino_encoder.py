@@ -31,6 +31,7 @@ TOKENS_PER_BATCH = 1024
 """Larger batches gain nothing on two cores; memory grows with them."""
 
 _MASKED = -1e9
+_QUESTION, _PASSAGE, _RAW = "question", "passage", "raw"  # which token states a forward pass is to give
 
 
 def can_compute(folder: Path) -> bool:
@@ -95,17 +96,27 @@ class OpenVinoEncoder:
             f"openvino-{precision}",
         )
 
+    @property
+    def centre(self) -> Vectors | None:
+        """See :class:`index.encoder.Encoder`."""
+        return self._projection.vectors if self._projection else None
+
     def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:
         """See :class:`index.encoder.Encoder`."""
-        vectors, states = self._encode(self._query_prompt, texts)
+        vectors, states = self._encode(self._query_prompt, texts, _QUESTION)
+        if self._projection is None:
+            nothing = _NO_STATES.tokens
+            return [EncodedQuery(vector, vector, nothing, nothing.reshape(-1)) for vector in vectors]
         return [
-            EncodedQuery(vector, state.tokens, state.weights / max(float(state.weights.sum()), 1e-9))
+            EncodedQuery(
+                vector, self._projection.centre_question(vector), state.tokens, self._projection.weigh(state.ids)
+            )
             for vector, state in zip(vectors, states, strict=True)
         ]
 
     def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
         """See :class:`index.encoder.Encoder`."""
-        vectors, states = self._encode(self._passage_prompt, texts)
+        vectors, states = self._encode(self._passage_prompt, texts, _PASSAGE)
         if self._projection is None:
             return EncodedPassages(vectors, ())
         return EncodedPassages(
@@ -115,7 +126,7 @@ class OpenVinoEncoder:
 
     def encode_sentences(self, texts: Sequence[str]) -> Vectors:
         """See :class:`index.encoder.Encoder`."""
-        vectors, _ = self._encode(self._passage_prompt, texts, with_tokens=False)
+        vectors, _ = self._encode(self._passage_prompt, texts)
         return vectors
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -123,29 +134,25 @@ class OpenVinoEncoder:
         encodings = self._tokenizer.encode_batch_fast([self._passage_prompt + text for text in texts])
         return [len(encoding) for encoding in encodings]
 
-    def raw_states(self, passages: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the content tokens' states of the last two layers, each (all tokens, hidden), to fit a projection."""
-        below: list[NDArray[np.float32]] = []
-        last: list[NDArray[np.float32]] = []
+    def raw_states(
+        self, texts: Sequence[str], *, questions: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[NDArray[np.int64]]]:
+        """Return what a projection is fitted on.
 
-        class Collect(Projection):
-            def apply(
-                self, below_rows: NDArray[np.float32], last_rows: NDArray[np.float32]
-            ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-                below.append(below_rows.copy())
-                last.append(last_rows.copy())
-                return last_rows, np.ones(len(last_rows), np.float32)
-
-        kept, self._projection = self._projection, Collect(*[np.empty((2, 1), np.float32)] * 3)
+        Returns:
+            The content tokens' states of the last two layers, each (all tokens, hidden), and each text's token ids.
+        """
+        prompt = self._query_prompt if questions else self._passage_prompt
+        kept, self._projection = self._projection, None
         try:
-            self._encode(self._passage_prompt, passages)
+            _, states = self._encode(prompt, texts, _RAW)
         finally:
             self._projection = kept
-        return np.concatenate(below), np.concatenate(last)
+        both = np.concatenate([state.tokens for state in states])
+        hidden = self.info.dimension
+        return both[:, :hidden], both[:, hidden:], [state.ids for state in states]
 
-    def _encode(
-        self, prompt: str, texts: Sequence[str], *, with_tokens: bool = True
-    ) -> tuple[Vectors, list[_States]]:
+    def _encode(self, prompt: str, texts: Sequence[str], want: str = "") -> tuple[Vectors, list[_States]]:
         limit = self.info.max_tokens
         inputs = [
             _Tokens(encoding, len(prompt), limit)
@@ -164,7 +171,7 @@ class OpenVinoEncoder:
             try:
                 while True:
                     batch = batches.get_nowait()
-                    means, tokens = self._forward([inputs[row] for row in batch], with_tokens)
+                    means, tokens = self._forward([inputs[row] for row in batch], want)
                     vectors[batch] = means
                     for row, state in zip(batch, tokens, strict=True):
                         states[row] = state
@@ -183,7 +190,7 @@ class OpenVinoEncoder:
             raise failures[0]
         return vectors, states
 
-    def _forward(self, inputs: list[_Tokens], with_tokens: bool) -> tuple[Vectors, list[_States]]:
+    def _forward(self, inputs: list[_Tokens], want: str) -> tuple[Vectors, list[_States]]:
         """Run texts of similar length through the model: their unit vectors and projected token states."""
         length = max(len(each.ids) for each in inputs)
         ids = np.zeros((len(inputs), length), np.int64)
@@ -199,7 +206,7 @@ class OpenVinoEncoder:
             below, last = request.infer([embeddings, mask], share_inputs=True, share_outputs=True).to_tuple()
             means = np.einsum("blh,bl->bh", last, present) / present.sum(1, keepdims=True)
             states = [
-                self._states(each, below[row], last[row]) if with_tokens else _NO_STATES
+                self._states(each, below[row], last[row], want) if want else _NO_STATES
                 for row, each in enumerate(inputs)
             ]
         finally:
@@ -207,11 +214,15 @@ class OpenVinoEncoder:
         vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
         return vectors, states
 
-    def _states(self, tokens: _Tokens, below: NDArray[np.float32], last: NDArray[np.float32]) -> _States:
+    def _states(self, tokens: _Tokens, below: NDArray[np.float32], last: NDArray[np.float32], want: str) -> _States:
+        rows = tokens.content
+        ids = np.asarray(tokens.ids)[rows]
+        if want == _RAW:
+            return _States(ids, np.concatenate([below[rows], last[rows]], axis=1), tokens.starts)
         if self._projection is None:
             return _NO_STATES
-        rows = tokens.content
-        return _States(*self._projection.apply(below[rows], last[rows]), tokens.starts)
+        means = self._projection.question_states if want == _QUESTION else self._projection.passage_states
+        return _States(ids, self._projection.project(below[rows], last[rows], means), tokens.starts)
 
 
 class _Tokens:
@@ -225,28 +236,27 @@ class _Tokens:
             ids, offsets = [*ids[: limit - 1], ids[-1]], [*offsets[: limit - 1], offsets[-1]]
         self.ids: list[int] = ids
         # Special tokens have empty offsets; the prompt's tokens begin before the text does.
-        self.content = np.array(
-            [row for row, (start, end) in enumerate(offsets) if end > start and start >= prompt], np.int64
-        )
+        self.content = np.array([row for row, (start, end) in enumerate(offsets) if end > start >= prompt], np.int64)
         self.starts = np.array([offsets[row][0] - prompt for row in self.content], np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class _States:
-    """The content tokens of one text: projected unit states, weights, and where each begins."""
+    """The content tokens of one text: their ids and states, and where each begins."""
 
+    ids: NDArray[np.int64]
     tokens: NDArray[np.float32]
-    weights: NDArray[np.float32]
     starts: NDArray[np.int64]
 
 
-_NO_STATES = _States(np.empty((0, 0), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+_NO_STATES = _States(np.empty(0, np.int64), np.empty((0, 0), np.float32), np.empty(0, np.int64))
 
 
 def quantise(units: NDArray[np.float32]) -> NDArray[np.int8]:
     """Round unit vectors to 8 bits, each stretched to use the whole range; shape is kept."""
     peaks = np.abs(units).max(axis=1, keepdims=True, initial=1e-9)
-    return np.rint(units * (127 / peaks)).astype(np.int8)
+    codes: NDArray[np.int8] = np.rint(units * (127 / peaks)).astype(np.int8)
+    return codes
 
 
 def batch_by_tokens(lengths: Sequence[int], budget: int) -> list[list[int]]:

@@ -1,16 +1,18 @@
-"""Token states made small: two layers of a model, centred, joined and projected, fitted once for the embedded model.
+"""Constants fitted once for the embedded model: what all its vectors have in common is taken away.
 
-Late interaction (Khattab & Zaharia 2020) compares each token of a question with each token of a passage. With the raw
-states of this model that works only after the mean state is taken away, since all states share a strong common
-direction; the last layer and the one below it together work better than either. A principal component basis
-brings 2 x 384 numbers down to a storable few, and a linear head says how much a question's token matters ("did" little,
-"porcupine" much). The constants are fitted by ``python -m eval.fit_projection`` and belong to one model, named by its
-fingerprint.
+The vectors of this model, and the states of its tokens even more, share a strong common direction, so that nonsense
+has a cosine of .76. Taking away the mean, of questions from questions and of passages from passages, makes the
+differences count, and most of the advantage that a question's own language has goes with it.
+
+Late interaction (Khattab & Zaharia 2020) compares each token of a question with each token of a passage. The last
+layer and the one below it together work better than either; a principal component basis brings 2 x 384 numbers down
+to a storable few. The constants are fitted by ``python -m eval.fit_projection`` and belong to one model, named
+by its fingerprint.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -21,39 +23,74 @@ _FILE = Path(__file__).parent / "projection.npz"
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """Means of both layers, shape (2, hidden); a basis, (2 * hidden, token dimension); a weight head."""
+    """Means to take away and a basis to project on, for a model of ``hidden`` dimensions."""
 
-    means: NDArray[np.float32]
+    question_states: NDArray[np.float32]
+    """Mean token states of questions in the layer below the last and in the last: shape (2, hidden)."""
+    passage_states: NDArray[np.float32]
+    """The same of passages."""
+    question_vector: NDArray[np.float32]
+    """Mean vector of questions: shape (hidden,)."""
+    vectors: NDArray[np.float32]
+    """Mean vectors of passages and of sentences: shape (2, hidden)."""
     basis: NDArray[np.float32]
-    head: NDArray[np.float32]
-    """Shape (2 * hidden + 1,): a direction and, last, an offset."""
+    """Shape (2 * hidden, token dimension)."""
+    common_ids: NDArray[np.int64]
+    """Tokens that occur in more than one of ``questions`` questions in some language, ascending: shape (common,)."""
+    common_counts: NDArray[np.int64]
+    """How often, in the language where it is most: shape (common,)."""
+    questions: NDArray[np.int64]
+    """Shape ()."""
 
     @property
     def dimension(self) -> int:
         """Length of a projected state."""
         return int(self.basis.shape[1])
 
-    def apply(
-        self, below: NDArray[np.float32], last: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Project token states of the last two layers, each (tokens, hidden).
+    def project(
+        self, below: NDArray[np.float32], last: NDArray[np.float32], means: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Project token states of two layers, each (tokens, hidden), to unit rows (tokens, dimension).
+
+        ``means`` are :attr:`question_states` or :attr:`passage_states`.
+        """
+        return _unit(np.concatenate([_unit(below - means[0]), _unit(last - means[1])], axis=1) @ self.basis)
+
+    def centre_question(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take what questions have in common from a question's vector, shape (hidden,); unit length again."""
+        centred: NDArray[np.float32] = _unit((vector - self.question_vector)[None, :])[0]
+        return centred
+
+    def weigh(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Weigh a question's tokens by how rare they are in questions, "did" little, "porcupine" much.
+
+        Args:
+            ids: shape (tokens,).
 
         Returns:
-            Unit rows, shape (tokens, dimension), and positive weights, shape (tokens,).
+            Inverse document frequencies, normalised to sum to 1; shape (tokens,).
         """
-        joined = np.concatenate([_unit(below - self.means[0]), _unit(last - self.means[1])], axis=1)
-        weights = np.logaddexp(0, joined @ self.head[:-1] + self.head[-1])
-        return _unit(joined @ self.basis), weights
+        places = np.minimum(np.searchsorted(self.common_ids, ids), len(self.common_ids) - 1)
+        counts = np.where(self.common_ids[places] == ids, self.common_counts[places], 0)
+        weights = 0.02 + np.log((self.questions + 2) / (counts + 2))
+        shares: NDArray[np.float32] = (weights / max(weights.sum(), 1e-9)).astype(np.float32)
+        return shares
 
 
 def load_projection(fingerprint: str) -> Projection | None:
-    """Return the projection fitted for this model; ``None`` if there is none, and token states are not used."""
+    """Return the constants fitted for this model; ``None`` if there are none, and plain vectors are used."""
     if not _FILE.is_file():
         return None
     with np.load(_FILE, allow_pickle=False) as stored:
         if str(stored["fingerprint"]) != fingerprint:
             return None
-        return Projection(*(stored[name].astype(np.float32) for name in ("means", "basis", "head")))
+        values = {field.name: stored[field.name] for field in fields(Projection)}
+        return Projection(
+            **{
+                name: value.astype(np.float32) if value.dtype == np.float16 else value
+                for name, value in values.items()
+            }
+        )
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

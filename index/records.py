@@ -108,7 +108,7 @@ class TokenMatches:
         """
         first = int(np.searchsorted(self.starts, start))
         last = len(self.starts) if end is None else int(np.searchsorted(self.starts, end))
-        if first >= last or not len(self.weights):
+        if first >= last or not len(self.similarities):
             return 0.0
         return float(self.similarities[:, first:last].max(axis=1) @ self.weights)
 
@@ -117,7 +117,8 @@ class TokenMatches:
 class Hit:
     """One passage found for a query, with what the later stages need to quote from it.
 
-    ``score`` orders the hits; ``cosine`` is the passage's own similarity to the query. ``sentences`` are all
+    ``score`` orders the hits, brought to a common level for all languages by adding ``language_shift``; ``cosine`` is
+    the passage's own similarity to the query. ``sentences`` are all
     sentences of the passage in reading order with their cosines in ``sentence_cosines`` (same length). ``matches``
     is there if the passage was reranked by late interaction.
     """
@@ -127,6 +128,7 @@ class Hit:
     document: Document
     text: str
     score: float
+    language_shift: float
     cosine: float
     sentences: tuple[Sentence, ...]
     sentence_cosines: tuple[float, ...]

@@ -1,11 +1,11 @@
 """The read path: a query becomes hits, in two stages.
 
-First, passages are found by their own vectors and by those of their sentences: a passage's vector blurs what one of its
-sentences says, a sentence's vector lacks the context. Then the best of them are reranked by late interaction:
+First, passages are found by their own vectors and by those of their sentences: a passage's vector blurs what one of
+its sentences says, a sentence's vector lacks the context. Then the best of them are reranked by late interaction:
 every word of the question looks for its best match among the words of the passage.
 
-Cost of a query over n passages with s sentences each: one embedding, n * (1 + s) inner products, then a fixed number of
-candidates read from the catalogue. The weights come from docs/decisions/0004-ranking.md.
+Cost of a query over n passages with s sentences each: one embedding, n * (1 + s) inner products, then a fixed number
+of candidates read from the catalogue. The weights come from docs/decisions/0004-ranking.md.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from index.background import Chance, centred, chances
 from index.catalogue import Catalogue, Filters, StoredPassage
 from index.encoder import EncodedQuery, Encoder, TokenStates
 from index.errors import QuestionRejected
@@ -33,10 +33,10 @@ class Ranking:
     """How passages are scored.
 
     First stage: own cosine + best sentence's cosine. Second stage: ``sentence_weight`` * best sentence's cosine +
-    late interaction.
+    late interaction. All cosines are of vectors without what their language has in common.
     """
 
-    sentence_weight: float = 0.5
+    sentence_weight: float = 0.25
     passage_candidates: int = 50
     sentence_candidates: int = 100
     reranked: int = 30
@@ -84,19 +84,19 @@ def search(
         raise QuestionRejected("top_k_invalid", f"top_k is {top_k}.")
     clock = _Clock()
     (encoded,) = encoder.encode_queries([text])
-    query = encoded.vector[None, :]
+    vector = encoded.vector[None, :]
     clock.lap("embed")
     allowed = {name: catalogue.allowed(name, collection, filters) for name in ("passages", "sentences")}
-    by_passage = generation.passages.search(query, max(rules.passage_candidates, top_k), allowed["passages"])
-    by_sentence = generation.sentences.search(query, rules.sentence_candidates, allowed["sentences"])
+    by_passage = generation.passages.search(vector, max(rules.passage_candidates, top_k), allowed["passages"])
+    by_sentence = generation.sentences.search(vector, rules.sentence_candidates, allowed["sentences"])
     candidates = {id_ for id_, _ in by_passage}
     candidates.update(catalogue.passages_of([id_ for id_, _ in by_sentence]).values())
     clock.lap("search")
     found = sorted(
-        (_Candidate(stored, encoded.vector) for stored in catalogue.hydrate(candidates).values()),
+        (_Candidate(stored, encoded, generation) for stored in catalogue.hydrate(candidates).values()),
         key=lambda candidate: (-candidate.first_score, candidate.stored.passage.id),
     )
-    ranked = _rerank(found[: max(rules.reranked, top_k)], encoded, catalogue, rules)
+    ranked = _rerank(found[: max(rules.reranked, top_k)], encoded, catalogue, generation, rules)
     hits = tuple(
         Hit(
             rank,
@@ -104,12 +104,13 @@ def search(
             candidate.stored.document,
             candidate.stored.text,
             score,
+            shift,
             candidate.cosine,
             candidate.stored.sentences,
             candidate.sentence_cosines,
             matches,
         )
-        for rank, (score, matches, candidate) in enumerate(ranked[:top_k], start=1)
+        for rank, (score, shift, matches, candidate) in enumerate(ranked[:top_k], start=1)
     )
     clock.lap("rank")
     return SearchResult(hits, generation.number, clock.timings())
@@ -118,41 +119,57 @@ def search(
 class _Candidate:
     """A passage the first stage found, with its cosines."""
 
-    __slots__ = ("cosine", "sentence_cosines", "stored")
+    __slots__ = ("cosine", "first_score", "sentence_cosines", "stored")
 
-    def __init__(self, stored: StoredPassage, query: NDArray[np.float32]) -> None:
+    def __init__(self, stored: StoredPassage, query: EncodedQuery, generation: Generation) -> None:
         self.stored = stored
-        self.cosine = float(stored.vector[0] @ query)
-        self.sentence_cosines = tuple(float(value) for value in stored.sentence_vectors @ query)
+        self.cosine = float(stored.vector[0] @ query.vector)
+        background = generation.backgrounds.get(stored.document.language)
+        if background is None or background.centre is None:
+            passage, sentences, vector = stored.vector, stored.sentence_vectors, query.vector
+        else:
+            passage = centred(stored.vector, background.centre[0])
+            sentences = centred(stored.sentence_vectors, background.centre[1])
+            vector = query.centred
+        self.sentence_cosines = tuple(float(value) for value in sentences @ vector)
+        self.first_score = float(passage[0] @ vector) + self.best_sentence
 
     @property
     def best_sentence(self) -> float:
-        return max(self.sentence_cosines, default=self.cosine)
-
-    @property
-    def first_score(self) -> float:
-        return self.cosine + self.best_sentence
+        return max(self.sentence_cosines, default=0.0)
 
 
-_Ranked: TypeAlias = tuple[float, TokenMatches | None, _Candidate]
+_Ranked: TypeAlias = tuple[float, float, TokenMatches | None, _Candidate]
+"""Score, the language's shift contained in it, word matches, passage."""
 
 
-def _rerank(found: Sequence[_Candidate], query: EncodedQuery, catalogue: Catalogue, rules: Ranking) -> list[_Ranked]:
-    """Order candidates by late interaction; without token states the order of the first stage stays."""
+def _rerank(
+    found: Sequence[_Candidate], query: EncodedQuery, catalogue: Catalogue, generation: Generation, rules: Ranking
+) -> list[_Ranked]:
+    """Order candidates by late interaction and by how far they stand out in their language.
+
+    Without token states the order of the first stage stays.
+    """
     if not len(query.tokens):
-        return [(candidate.first_score / 2, None, candidate) for candidate in found]
+        return [(candidate.first_score / 2, 0.0, None, candidate) for candidate in found]
     states = catalogue.token_states([candidate.stored.passage.id for candidate in found])
+    by_language: dict[str, Chance] = {}
+    common = Chance(0.0, 1.0)
+    if len(generation.backgrounds) > 1:
+        by_language, common = chances(generation.backgrounds, query, rules.sentence_weight)
     ranked: list[_Ranked] = []
     for candidate in found:
         matches = _match(query, states.get(candidate.stored.passage.id))
-        score = rules.sentence_weight * candidate.best_sentence + matches.score()
-        ranked.append((score / (1 + rules.sentence_weight), matches, candidate))
-    return sorted(ranked, key=lambda item: (-item[0], item[2].stored.passage.id))
+        raw = (rules.sentence_weight * candidate.best_sentence + matches.score()) / (1 + rules.sentence_weight)
+        chance = by_language.get(candidate.stored.document.language, common)
+        score = common.mean + (raw - chance.mean) * common.spread / max(chance.spread, 1e-6)
+        ranked.append((score, score - raw, matches, candidate))
+    return sorted(ranked, key=lambda item: (-item[0], item[3].stored.passage.id))
 
 
 def _match(query: EncodedQuery, states: TokenStates | None) -> TokenMatches:
     if states is None:  # a passage of nothing but special characters has no tokens to match
-        return TokenMatches(np.empty((len(query.weights), 0), np.float32), query.weights, np.empty(0, np.uint16))
+        return TokenMatches(np.empty((len(query.tokens), 0), np.float32), query.weights, np.empty(0, np.uint16))
     codes = states.codes.astype(np.float32)
     codes /= np.linalg.norm(codes, axis=1, keepdims=True)
     return TokenMatches(query.tokens @ codes.T, query.weights, states.starts)

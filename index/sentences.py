@@ -6,6 +6,7 @@ The pieces partition the text: joined together they are the text again, white sp
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import sentencex
 
@@ -62,4 +63,4 @@ def _belongs_together(before: str, after: str) -> bool:
 
 def _cut(text: str, ends: list[int]) -> list[str]:
     edges = [0, *(end for end in ends if 0 < end < len(text)), len(text)]
-    return [text[start:end] for start, end in zip(edges, edges[1:], strict=False) if start < end]
+    return [text[start:end] for start, end in pairwise(edges) if start < end]

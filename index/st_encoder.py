@@ -43,11 +43,18 @@ class SentenceTransformerEncoder:
         limit = self._model.max_seq_length or 512
         self.info = EncoderInfo(name, fingerprint, dimension, int(limit), 0, "pytorch-f32")
 
+    @property
+    def centre(self) -> None:
+        """See :class:`index.encoder.Encoder`; nothing is known of this model's means."""
+        return None
+
     def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:
         """See :class:`index.encoder.Encoder`."""
         vectors = self._model.encode_query(list(texts), normalize_embeddings=True, show_progress_bar=False)
         nothing = np.empty((0, 0), np.float32)
-        return [EncodedQuery(vector, nothing, np.empty(0, np.float32)) for vector in np.asarray(vectors, np.float32)]
+        return [
+            EncodedQuery(vector, vector, nothing, nothing.reshape(-1)) for vector in np.asarray(vectors, np.float32)
+        ]
 
     def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
         """See :class:`index.encoder.Encoder`."""

@@ -26,7 +26,7 @@ faiss.set_deserialization_vector_byte_limit(64 * 2**30)
 class VectorIndex:
     """Exact inner-product search over unit vectors under 63-bit ids. Safe to search from several threads."""
 
-    def __init__(self, index: faiss.IndexIDMap2) -> None:
+    def __init__(self, index: faiss.Index) -> None:
         self._index = index
 
     @classmethod
@@ -89,7 +89,8 @@ class VectorIndex:
         parameters = None
         if allowed is not None:
             selector = faiss.IDSelectorBatch(np.asarray(allowed, np.int64))
-            parameters = faiss.SearchParameters(sel=selector)
+            parameters = faiss.SearchParameters()
+            parameters.sel = selector
         scores, ids = self._index.search(query, limit, params=parameters)
         found = [(int(id_), float(score)) for id_, score in zip(ids[0], scores[0], strict=True) if id_ >= 0]
         return sorted(found, key=lambda pair: (-pair[1], pair[0]))

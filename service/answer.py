@@ -1,7 +1,7 @@
-"""A question becomes an answer: hits, evidence, the decision, numbered citations. Users and evaluation call this.
+"""A question becomes an answer: hits, evidence, the decision, numbered citations. Users and eval call this.
 
-Nothing is quoted from memory: each quote is read again from the stored text at the moment of answering, and a citation
-whose place no longer says what was found is dropped.
+Nothing is quoted from memory: each quote is read again from the stored text at the moment of answering, and a
+citation whose place no longer says what was found is dropped.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from index.chunk import QUOTE_CHARACTERS
 
 MAX_SENTENCES = 3
 
-_PASSAGE = 1.5
-_SENTENCE = 0.25
+_PASSAGE = 1.25
+_SENTENCE = 0.125
 _WORDS = 1.0
-_LENGTH = 0.02
+_LENGTH = 0.01
 _USUAL_LENGTH = 200
 _TOTAL = _PASSAGE + _SENTENCE + _WORDS
 
@@ -53,5 +53,6 @@ def _windows(hit: Hit) -> Iterator[Evidence]:
             cosine = max(hit.sentence_cosines[first : last + 1])
             words = hit.matches.score(span.start - origin, span.end - origin) if hit.matches else cosine
             brevity = -_LENGTH * math.log(len(span) / _USUAL_LENGTH)
-            score = (_PASSAGE * hit.score + _SENTENCE * cosine + _WORDS * words + brevity) / _TOTAL
+            own = _SENTENCE * (cosine + hit.language_shift) + _WORDS * (words + hit.language_shift)
+            score = (_PASSAGE * hit.score + own + brevity) / _TOTAL
             yield Evidence(hit, span, score, cosine, words)

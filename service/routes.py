@@ -57,16 +57,19 @@ def _state(request: Request) -> AppState:
 
 @router.get("/healthz", tags=["operation"], summary="Is the process alive?")
 async def healthz() -> schemas.Health:
+    """Say that the process is alive."""
     return schemas.Health(status="ok")
 
 
 @router.get("/readyz", tags=["operation"], summary="Can it answer questions?")
-async def readyz(request: Request) -> schemas.Health:
-    return schemas.Health(status="ready" if _state(request).library.generation >= 0 else "starting")
+async def readyz() -> schemas.Health:
+    """Say that questions can be answered: documents, index and model are open before the service listens."""
+    return schemas.Health(status="ready")
 
 
 @router.post("/v1/ask", tags=["questions"], summary="Answer a question with cited evidence", responses=_REFUSALS)
 def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse:
+    """Answer a question with cited evidence, or say that the documents do not."""
     state = _state(request)
     with state.gate:
         answer = answer_question(
@@ -82,6 +85,7 @@ def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse:
 
 @router.post("/v1/search", tags=["questions"], summary="Find the nearest passages", responses=_REFUSALS)
 def search(request: Request, body: schemas.SearchRequest) -> schemas.SearchResponse:
+    """Find the nearest passages."""
     state = _state(request)
     with state.gate:
         result = state.library.search(body.query, body.top_k, body.collection, body.filters)
@@ -90,6 +94,7 @@ def search(request: Request, body: schemas.SearchRequest) -> schemas.SearchRespo
 
 @router.post("/v1/citations/verify", tags=["questions"], summary="Check a citation's receipt", responses=_REFUSALS)
 def verify_citation(request: Request, receipt: schemas.ReceiptBody) -> schemas.VerifyResponse:
+    """Check a citation's receipt against the documents as they are now."""
     return schemas.verify_response(verify_receipt(_state(request).library, receipt.to_record()))
 
 
@@ -122,6 +127,7 @@ def verify_citation(request: Request, receipt: schemas.ReceiptBody) -> schemas.V
     },
 )
 async def add_documents(request: Request) -> schemas.DocumentsAdded:
+    """Add or update documents given as JSON or as files."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         return await run_in_threadpool(_add_json, _state(request), await request.body())
@@ -145,6 +151,7 @@ def list_documents(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
 ) -> schemas.DocumentList:
+    """List documents, a page at a time."""
     documents, following = _state(request).library.catalogue.documents(limit, _read_cursor(cursor))
     return schemas.DocumentList(
         documents=[schemas.document_body(document) for document in documents],
@@ -154,6 +161,7 @@ def list_documents(
 
 @router.get("/v1/documents/{document_id}", tags=["documents"], summary="One document", responses=_REFUSALS)
 def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.DocumentBody:
+    """Describe one document."""
     return schemas.document_body(_state(request).library.catalogue.document(document_id))
 
 
@@ -174,6 +182,7 @@ def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.Documen
     },
 )
 def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResponse:
+    """Return a document's text, exactly as cited."""
     text = _state(request).library.catalogue.text(document_id)
     return PlainTextResponse(text)
 
@@ -186,6 +195,7 @@ def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResponse:
     responses=_REFUSALS,
 )
 def delete_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
+    """Remove a document."""
     _state(request).library.delete(document_id)
     return Response(status_code=204)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, StrictStr
 
 from index import Document, Hit
 from service.answer import Answer, Citation
@@ -17,7 +17,7 @@ CollectionName = Annotated[
 ]
 TopK = Annotated[int, Field(ge=1, le=100, strict=True)]
 
-_RECEIPT_EXAMPLE = {
+_RECEIPT_EXAMPLE: dict[str, JsonValue] = {
     "document_id": "5f0c1d2e3a4b5c6d",
     "source": "deutschland-frankreich-hilfe.txt",
     "document_sha256": "9f2b" * 16,
@@ -26,17 +26,17 @@ _RECEIPT_EXAMPLE = {
     "end": 420,
     "quote_sha256": "04ac" * 16,
 }
-_PASSAGE_EXAMPLE = {
+_PASSAGE_EXAMPLE: dict[str, JsonValue] = {
     "document_id": "5f0c1d2e3a4b5c6d",
     "source": "deutschland-frankreich-hilfe.txt",
     "title": "Berlin stellt Paris Hilfe im Irak und in Mali in Aussicht",
     "language": "de",
     "start": 289,
     "end": 528,
-    "text": "Deutschland hat Frankreich zugesagt, die kurdischen Peschmerga im Norden des Irak weiter zu schulen ...",
+    "text": "Deutschland hat Frankreich angeboten, die kurdischen Peschmerga im Norden des Irak weiter ...",
     "score": 0.82,
 }
-_DOCUMENT_EXAMPLE = {
+_DOCUMENT_EXAMPLE: dict[str, JsonValue] = {
     "id": "5f0c1d2e3a4b5c6d",
     "source": "deutschland-frankreich-hilfe.txt",
     "title": "Berlin stellt Paris Hilfe im Irak und in Mali in Aussicht",
@@ -47,7 +47,7 @@ _DOCUMENT_EXAMPLE = {
     "metadata": {},
     "status": "added",
 }
-_TIMINGS_EXAMPLE = {"embed": 6.1, "search": 0.6, "rank": 1.9, "total": 8.8}
+_TIMINGS_EXAMPLE: dict[str, JsonValue] = {"embed": 6.1, "search": 0.6, "rank": 1.9, "total": 8.8}
 
 
 class Body(BaseModel):
@@ -237,7 +237,7 @@ class AskResponse(BaseModel):
                     "question": "what did Germany offer France?",
                     "answerable": True,
                     "confidence": 0.93,
-                    "answer": "Deutschland hat Frankreich zugesagt, die kurdischen Peschmerga im Norden des Irak "
+                    "answer": "Deutschland hat Frankreich angeboten, die kurdischen Peschmerga im Norden des Irak "
                     "weiter zu schulen und logistisch zu unterstützen.",
                     "citations": [
                         {
@@ -245,7 +245,7 @@ class AskResponse(BaseModel):
                             "number": 1,
                             "start": 289,
                             "end": 420,
-                            "quote": "Deutschland hat Frankreich zugesagt, die kurdischen Peschmerga im Norden des "
+                            "quote": "Deutschland hat Frankreich angeboten, die kurdischen Peschmerga im Norden des "
                             "Irak weiter zu schulen und logistisch zu unterstützen.",
                             "passage": {key: _PASSAGE_EXAMPLE[key] for key in ("start", "end", "text")},
                             "score": 0.87,

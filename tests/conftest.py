@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.tiny import TinyEncoder
 
 from index import Encoder, Library, document_from_text, find_files, open_encoder, read_file
 from index.load import FoundFile
+from tests.tiny import TinyEncoder
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

@@ -12,8 +12,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.conftest import TEXTS
-from tests.tiny import TinyEncoder
 
 from index import Library, document_from_text
 from index.catalogue import FILE_NAME, FORMAT
@@ -27,6 +25,8 @@ from index.errors import (
     NotFound,
     QuestionRejected,
 )
+from tests.conftest import TEXTS
+from tests.tiny import TinyEncoder
 
 Open = Callable[..., Library]
 
@@ -173,7 +173,8 @@ def test_filters_and_collections(open_library: Open) -> None:
     assert sources(library, "harbour", filters={"source": "b.txt"}) == ["b.txt"]
     assert sources(library, "harbour", filters={"metadata.year": [1900, 1950]}) == ["a.txt"]
     assert sources(library, "harbour", filters={"metadata.town": "Kiel", "metadata.year": 2020}) == []
-    for wrong in ({"text": "x"}, {"source": []}, {"metadata.": 1}, {"source": {"a": 1}}):
+    wrongs: list[dict[str, object]] = [{"text": "x"}, {"source": []}, {"metadata.": 1}, {"source": {"a": 1}}]
+    for wrong in wrongs:
         with pytest.raises(FilterRejected):
             library.search("harbour", filters=wrong)  # type: ignore[arg-type]
 

@@ -31,13 +31,18 @@ class TinyEncoder:
         self.info = EncoderInfo(name, f"fingerprint-of-{name}", DIMENSION, max_tokens, DIMENSION, "hash")
         self.texts_encoded = 0
 
+    @property
+    def centre(self) -> None:
+        return None
+
     def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:
         queries = []
         for text in texts:
             words = _WORD.findall(text)
             tokens = np.stack([direction(word) for word in words]) if words else np.empty((0, 0), np.float32)
+            vector = self._vector(text)
             weights = np.full(len(words), 1 / max(len(words), 1), np.float32)
-            queries.append(EncodedQuery(self._vector(text), tokens, weights))
+            queries.append(EncodedQuery(vector, vector, tokens, weights))
         return queries
 
     def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:

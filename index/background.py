@@ -1,0 +1,119 @@
+"""What the passages of each language have in common, so that no language buries another.
+
+A question shares words, and the model shares habits, with documents in its own language: an irrelevant passage there
+outscores the right one elsewhere. What counts is how far a passage stands out among those of its own language. A
+fixed sample of passages for each language gives their mean vectors, which are taken away before vectors are
+compared, and, scored like any other, the mean and the spread of scores that chance gives.
+The figures are in docs/decisions/0004-ranking.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalogue import Catalogue, StoredPassage
+from index.encoder import EncodedQuery, Encoder, TokenStates, Vectors
+
+SAMPLE = 64
+"""Passages of each language that stand for all; 1 ms a question and language."""
+
+_MEAN_PRIOR = 50
+
+_PRIOR = 8
+"""A language of few passages leans on the average language, as if it had seen that one this many times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chance:
+    """Mean and standard deviation of the scores a query gets by chance."""
+
+    mean: float
+    spread: float
+
+
+class Background:
+    """The sampled passages of one language, ready to be scored all at once."""
+
+    def __init__(
+        self, passages: Sequence[StoredPassage], states: Mapping[int, TokenStates], centre: Vectors | None
+    ) -> None:
+        """Prepare the sample.
+
+        Args:
+            passages: the sampled passages.
+            states: token states of those that have any.
+            centre: means of passages and sentences in general, shape (2, dimension), or ``None`` not to centre.
+        """
+        kept = [item for item in passages if len(item.sentences)]
+        self.size = len(kept)
+        sentences = np.concatenate([item.sentence_vectors for item in kept]) if kept else np.empty((0, 0), np.float32)
+        self.centre = None
+        if centre is not None and kept:
+            own = np.concatenate([item.vector for item in kept])
+            self.centre = np.stack([_lean(own, centre[0]), _lean(sentences, centre[1])])
+        self._sentences = sentences if self.centre is None else centred(sentences, self.centre[1])
+        self._first_sentence = np.cumsum([0, *(len(item.sentences) for item in kept)])[:-1]
+        with_states = [states[item.passage.id] for item in kept if item.passage.id in states]
+        complete = bool(kept) and len(with_states) == len(kept)
+        self._codes = np.concatenate([each.codes for each in with_states]).astype(np.float32) if complete else None
+        self._first_code = np.cumsum([0, *(len(each.starts) for each in with_states)])[:-1]
+        if self._codes is not None:
+            self._codes /= np.linalg.norm(self._codes, axis=1, keepdims=True)
+
+    def scores(self, query: EncodedQuery, sentence_weight: float) -> NDArray[np.float64]:
+        """Score every sampled passage as :func:`index.search.search` scores candidates; shape (size,)."""
+        if not self.size:
+            return np.empty(0)
+        best = np.maximum.reduceat(self._sentences @ query.centred, self._first_sentence)
+        if self._codes is None or not len(query.tokens):
+            return best.astype(np.float64)
+        matches = np.maximum.reduceat(query.tokens @ self._codes.T, self._first_code, axis=1)
+        scores: NDArray[np.float64] = (sentence_weight * best + query.weights @ matches) / (1 + sentence_weight)
+        return scores
+
+
+def sample_backgrounds(catalogue: Catalogue, encoder: Encoder) -> dict[str, Background]:
+    """Draw the sample of every language: evenly over its passages in the order they were added."""
+    backgrounds: dict[str, Background] = {}
+    for language, ids in catalogue.passage_ids_by_language().items():
+        chosen = [ids[index * len(ids) // SAMPLE] for index in range(SAMPLE)] if len(ids) > SAMPLE else ids
+        stored = catalogue.hydrate(chosen)
+        states = catalogue.token_states(chosen)
+        backgrounds[language] = Background([stored[id_] for id_ in chosen if id_ in stored], states, encoder.centre)
+    return backgrounds
+
+
+def centred(vectors: Vectors, mean: NDArray[np.float32]) -> Vectors:
+    """Take ``mean``, shape (dimension,), away from each vector, shape (n, dimension); unit length again."""
+    rest = vectors - mean
+    unit: Vectors = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-9)
+    return unit
+
+
+def _lean(vectors: Vectors, general: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of few vectors leaning on the general mean, as if that had been seen ``_MEAN_PRIOR`` times."""
+    mean: NDArray[np.float32] = (vectors.sum(0) + _MEAN_PRIOR * general) / (len(vectors) + _MEAN_PRIOR)
+    return mean
+
+
+def chances(
+    backgrounds: Mapping[str, Background], query: EncodedQuery, sentence_weight: float
+) -> tuple[dict[str, Chance], Chance]:
+    """Return the chance of each language, and the one all are brought to: their average."""
+    scores = {language: each.scores(query, sentence_weight) for language, each in backgrounds.items() if each.size}
+    common = Chance(
+        float(np.mean([values.mean() for values in scores.values()])),
+        float(np.mean([values.std() for values in scores.values()])),
+    )
+    found: dict[str, Chance] = {}
+    for language, values in scores.items():
+        trust = len(values) / (len(values) + _PRIOR)
+        found[language] = Chance(
+            trust * float(values.mean()) + (1 - trust) * common.mean,
+            trust * float(values.std()) + (1 - trust) * common.spread,
+        )
+    return found, common

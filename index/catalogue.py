@@ -298,8 +298,11 @@ class Catalogue:
         """
         conditions, values = _conditions(filters or {})
         with self._reading() as connection:
-            others = connection.execute("SELECT 1 FROM documents WHERE collection != ? LIMIT 1", (collection,))
-            if not conditions and others.fetchone() is None:
+            # The least and the greatest name are looked up in the index; "is there another one" would read all of it.
+            ends = connection.execute(
+                "SELECT (SELECT min(collection) FROM documents), (SELECT max(collection) FROM documents)"
+            ).fetchone()
+            if not conditions and ends == (collection, collection):
                 return None
             where = " AND ".join(["collection = ?", *conditions])
             query = {
@@ -431,8 +434,8 @@ class Catalogue:
     @staticmethod
     def _set_up(connection: sqlite3.Connection) -> None:
         connection.executescript(
-            f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {FORMAT};"
-            f"{_SCHEMA} INSERT INTO meta VALUES ('generation', '0'); COMMIT;"  # noqa: S608 - constants
+            f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {FORMAT};"  # noqa: S608
+            f"{_SCHEMA} INSERT INTO meta VALUES ('generation', '0'); COMMIT;"
         )
 
     @contextmanager

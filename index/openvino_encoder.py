@@ -11,21 +11,26 @@ from __future__ import annotations
 import json
 import queue
 import struct
+import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
-from openvino import opset13 as op
 from tokenizers import Encoding, Tokenizer
 
 from index.encoder import EncodedPassages, EncodedQuery, EncoderInfo, TokenStates, Vectors
 from index.errors import ModelUnavailable
 from index.projection import Projection, load_projection
+
+# OpenVINO reports each import of itself to an analytics server, unless its telemetry cannot be imported.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino  # noqa: E402
+from openvino import opset13 as op  # noqa: E402
 
 TOKENS_PER_BATCH = 1024
 """Larger batches gain nothing on two cores; memory grows with them."""
@@ -72,6 +77,8 @@ class OpenVinoEncoder:
         )
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._projection: Projection | None = load_projection(fingerprint)
+        if self._projection is not None:  # vectors and token states depend on these constants, too
+            fingerprint = sha256(f"{fingerprint} {self._projection.digest}".encode()).hexdigest()
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         core = openvino.Core()

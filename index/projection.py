@@ -13,6 +13,7 @@ by its fingerprint.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,11 @@ class Projection:
     """How often, in the language where it is most: shape (common,)."""
     questions: NDArray[np.int64]
     """Shape ()."""
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of all constants."""
+        return sha256(b"".join(getattr(self, field.name).tobytes() for field in fields(self))).hexdigest()
 
     @property
     def dimension(self) -> int:

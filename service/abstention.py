@@ -1,50 +1,84 @@
-"""Whether the documents answer at all: a probability from what retrieval saw, not from one similarity.
+"""Whether the documents answer at all: a calibrated probability from what retrieval saw, not from one similarity.
 
 Cosines of this family of models are crowded: nonsense reaches .76, good answers start there. What tells them apart is
-how far the best evidence stands out from the rest. The weights are a logistic regression fitted by
-``python -m eval.fit_abstention`` on questions of which some had their paragraphs removed from the documents.
+how well the words of the question are met, and how far the best evidence stands out from the rest. The weights are a
+logistic regression fitted by ``python -m eval.fit_abstention`` on questions of which some had their paragraphs taken
+out of the documents; its target is that the first citation's quote is right.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, pstdev
+
+import numpy as np
 
 from index import Hit
 from service.evidence import Evidence
 
-FEATURES = ("passage_cosine", "sentence_cosine", "margin", "spread")
+FEATURES = (
+    "passage_score",
+    "passage_cosine",
+    "sentence_cosine",
+    "word_match",
+    "weakest_words",
+    "margin",
+    "standout",
+    "evidence_margin",
+)
+_FILE = Path(__file__).parent / "calibration.json"
+_FEWEST = 3
+"""With fewer other passages than this, nothing can be said about standing out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Weights of the logistic regression, one for each of ``FEATURES``."""
+    """A logistic regression; ``usual`` stands in for a feature that cannot be told."""
 
     intercept: float
-    weights: tuple[float, ...]
+    weights: Mapping[str, float]
+    usual: Mapping[str, float]
 
 
-DEFAULT = Calibration(intercept=-55.0, weights=(20.0, 45.0, 15.0, 5.0))
+def load_calibration() -> Calibration:
+    """Return the shipped calibration."""
+    stored = json.loads(_FILE.read_text("utf-8"))
+    return Calibration(stored["intercept"], stored["weights"], stored["usual"])
 
 
-def features(hits: Sequence[Hit], evidence: Sequence[Evidence]) -> tuple[float, ...]:
-    """Describe one question's retrieval, in the order of ``FEATURES``; needs at least one hit."""
-    best = evidence[0].hit
-    others = [hit.score for hit in hits if hit.passage.id != best.passage.id]
-    rest = sum(others) / len(others) if others else best.score
-    return (
-        best.cosine,
-        max(best.sentence_cosines),
-        best.score - max(others, default=best.score),
-        best.score - rest,
-    )
+def features(hits: Sequence[Hit], evidence: Sequence[Evidence]) -> dict[str, float | None]:
+    """Describe one question's retrieval, by the names of ``FEATURES``; ``None`` for what cannot be told.
+
+    Args:
+        hits: what was found, at least one.
+        evidence: the best quotes, best first, at least one.
+    """
+    best = evidence[0]
+    others = [hit.score for hit in hits if hit.passage.id != best.hit.passage.id]
+    enough = len(others) >= _FEWEST
+    matches = best.hit.matches
+    met = np.sort(matches.similarities.max(axis=1)) if matches is not None and matches.similarities.size else None
+    return {
+        "passage_score": best.hit.score,
+        "passage_cosine": best.hit.cosine,
+        "sentence_cosine": best.sentence_cosine,
+        "word_match": best.word_match,
+        "weakest_words": None if met is None else float(met[:2].mean()),
+        "margin": best.hit.score - max(others) if enough else None,
+        "standout": (best.hit.score - fmean(others)) / max(pstdev(others), 1e-3) if enough else None,
+        "evidence_margin": best.score - evidence[1].score if enough and len(evidence) > 1 else None,
+    }
 
 
-def confidence(hits: Sequence[Hit], evidence: Sequence[Evidence], calibration: Calibration = DEFAULT) -> float:
+def confidence(hits: Sequence[Hit], evidence: Sequence[Evidence], calibration: Calibration) -> float:
     """Return the probability that the best evidence answers the question; 0 if there is none."""
     if not hits or not evidence:
         return 0.0
-    values = features(hits, evidence)
-    logit = calibration.intercept + sum(w * x for w, x in zip(calibration.weights, values, strict=True))
+    logit = calibration.intercept
+    for name, value in features(hits, evidence).items():
+        logit += calibration.weights[name] * (calibration.usual[name] if value is None else value)
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from index import DEFAULT_COLLECTION, Filters, Hit, Library, Span
-from service.abstention import confidence
+from service.abstention import Calibration, confidence, load_calibration
 from service.evidence import Evidence, find_evidence
 from service.receipts import Receipt, make_receipt
 
@@ -20,7 +20,8 @@ from service.receipts import Receipt, make_receipt
 class AnswerPolicy:
     """What an operator decides about answers."""
 
-    min_confidence: float = 0.5
+    min_confidence: float = 0.24
+    calibration: Calibration = field(default_factory=load_calibration)
     max_citations: int = 3
     citation_margin: float = 0.03
     """Further evidence is cited while its score is at most this much below the best."""
@@ -82,7 +83,7 @@ def answer_question(
     result = library.search(question, max(top_k, CONTEXT), collection, filters)
     hits = result.hits[:top_k]
     evidence = find_evidence(hits)
-    probability = confidence(result.hits, evidence)
+    probability = confidence(result.hits, evidence, rules.calibration)
     citations: tuple[Citation, ...] = ()
     if probability >= rules.min_confidence:
         citations = _cite(library, _worth_citing(evidence, rules), result.generation)

@@ -44,7 +44,7 @@ def build_app(state: AppState) -> FastAPI:
         version=version("fundstelle"),
         description="Answers questions from your documents and proves every answer: document, place, quote.",
         max_body_size=BODY_BYTES,
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
     )
     app.state.fundstelle = state

@@ -25,9 +25,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
-model_app = typer.Typer(help="The embedding model.", no_args_is_help=True)
-eval_app = typer.Typer(help="Measure answers against cases with known evidence.", no_args_is_help=True)
+model_app = typer.Typer(help="The embedding model.", no_args_is_help=True, rich_markup_mode=None)
+eval_app = typer.Typer(
+    help="Measure answers against cases with known evidence.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(model_app, name="model")
 app.add_typer(eval_app, name="eval")
 
@@ -40,7 +43,10 @@ ConfigOption = Annotated[
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Embedding model: embedded, a folder, or a hub name. [env: FUNDSTELLE_MODEL]"),
+    typer.Option(
+        "--model",
+        help="Embedding model: multilingual-e5-small (embedded), a folder, or a hub name. [env: FUNDSTELLE_MODEL]",
+    ),
 ]
 CollectionOption = Annotated[str, typer.Option("--collection", help="Documents that are searched together.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly the HTTP response body.")]

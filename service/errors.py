@@ -35,15 +35,19 @@ STATUS: dict[str, int] = {
 """Status of every code of :mod:`index.errors`; a test fails when one is missing."""
 
 PROTOCOL: dict[str, tuple[int, str, str]] = {
-    "request_invalid": (422, "The request does not have the expected form.", "See /docs for the form of each call."),
+    "request_invalid": (
+        422,
+        "The request does not have the expected form.",
+        "See /openapi.json for the form of each call.",
+    ),
     "body_too_large": (413, "The request is too large.", "Send less at once."),
     "media_type_unsupported": (
         415,
         "The content type is not one this call understands.",
         "Send application/json, or multipart/form-data with a field 'file'.",
     ),
-    "route_not_found": (404, "There is nothing at this address.", "See /docs for every call."),
-    "method_not_allowed": (405, "This address does not know this method.", "See /docs for every call."),
+    "route_not_found": (404, "There is nothing at this address.", "See /openapi.json for every call."),
+    "method_not_allowed": (405, "This address does not know this method.", "See /openapi.json for every call."),
     "internal_error": (
         500,
         "Something went wrong inside.",

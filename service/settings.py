@@ -44,7 +44,7 @@ class Settings(BaseModel):
     min_confidence: Annotated[
         float,
         Field(ge=0, le=1, description="Least confidence an answer needs; below it the documents 'do not say'."),
-    ] = 0.5
+    ] = 0.24
 
 
 def load_settings(

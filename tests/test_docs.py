@@ -544,7 +544,7 @@ def test_the_readmes_commands_run(workshop: Path) -> None:
             ran += "".join(run_block(block, workshop) for block in blocks if block)
     assert "[1]" in ran
     assert "all in order" in ran
-    assert list((workshop / "eval" / "results").glob("*.json"))
+    assert list((workshop / "eval-results").glob("*.json"))
 
 
 @pytest.mark.slow
@@ -594,7 +594,6 @@ def watched(code: str, home: Path) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="importing openvino reports to an analytics server", strict=True)
 def test_nothing_leaves_the_machine(e5: Encoder, tmp_path: Path) -> None:
     models = os.environ.get("FUNDSTELLE_MODELS_DIR") or default_models_folder()
     code = f"from pathlib import Path; import index, service.app; index.open_encoder(models=Path({str(models)!r}))"
@@ -687,4 +686,4 @@ def test_decisions_are_numbered_short_and_complete() -> None:
 
 def test_the_page_is_where_the_readme_says(library: index.Library) -> None:
     routes = {cast(Any, route).path for route in build_app(AppState(library)).routes if hasattr(route, "path")}
-    assert {"/", "/docs", "/openapi.json"} <= routes
+    assert {"/", "/openapi.json"} <= routes

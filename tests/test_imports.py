@@ -41,8 +41,8 @@ VENDORS = {
 HTTP_SIDE = r"service\.(app|cli|routes|__main__)(\.|$)"
 """The part of the service that an evaluation has no business with."""
 
-BENCHMARK = re.compile(r"eval\.bench_\w+")
-"""Modules that only `make bench` runs, in the development environment."""
+BENCHMARK = re.compile(r"eval\.(bench|fit)_\w+")
+"""Modules that only run in the development environment: benchmarks, and fits of shipped constants."""
 
 BY_NAME = {"__import__", "files", "find_spec", "import_module"}
 """Calls whose string argument names a module."""

@@ -1,0 +1,163 @@
+"""Fit the calibrated decision: ``python -m eval.fit_abstention ../shared/data/xquad-dev``.
+
+Asks every question of the development articles, in several languages, on documents that lost two of five paragraphs.
+The target is that the first quote overlaps the gold; questions whose paragraph was taken out have none. Everything is
+judged leave-articles-out: the weights that judge an article, and the threshold, never saw it. The weights of all
+articles together are written to ``service/calibration.json``, with the figures and the risk-coverage curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score, roc_curve
+
+import service.abstention
+from eval.metrics import expected_calibration_error, overlaps, risk_coverage
+from eval.run import provenance
+from eval.xquad import article, read_xquad
+from index import Encoder, Library, find_files, open_encoder, read_file
+from index.load import FoundFile
+from service.abstention import FEATURES, features
+from service.answer import CONTEXT
+from service.evidence import find_evidence
+
+PAIRS = (("en", "de"), ("de", "de"), ("ru", "de"), ("en", "en"), ("ru", "en"))
+"""Question language, document language."""
+TOP_K = 5
+FOLDS = 6
+STRENGTH = 0.1
+"""Inverse regularisation; flat between .01 and 10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One question: features, whether the documents answer it, whether the first quote is right."""
+
+    pair: str
+    article: str
+    values: list[float | None]
+    answerable: bool
+    right: bool
+
+
+def observe(folder: Path, encoder: Encoder) -> list[Observation]:
+    """Ask all questions of ``folder`` on its gapped articles."""
+    found: list[Observation] = []
+    for document_language in sorted({pair[1] for pair in PAIRS}):
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            Library(Path(scratch) / "data", encoder, writable=True) as library,
+        ):
+            files = find_files([folder / "gapped" / document_language])
+            library.add([read_file(file) for file in files if isinstance(file, FoundFile)])
+            for question_language in [asked for asked, language in PAIRS if language == document_language]:
+                for case in read_xquad(folder, "gapped", document_language, [question_language]):
+                    hits = library.search(case.question, CONTEXT).hits
+                    evidence = find_evidence(hits[:TOP_K])
+                    first = evidence[0]
+                    described = features(hits, evidence)
+                    found.append(
+                        Observation(
+                            f"{question_language}->{document_language}",
+                            article(case),
+                            [described[name] for name in FEATURES],
+                            case.answerable,
+                            overlaps(first.hit.document.source, first.span, case.gold),
+                        )
+                    )
+    return found
+
+
+def matrix(observations: list[Observation], usual: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """Return features as rows, what cannot be told replaced by ``usual`` or the column's mean."""
+    rows = np.array([[np.nan if value is None else value for value in each.values] for each in observations])
+    means = np.nanmean(rows, axis=0) if usual is None else usual
+    return np.where(np.isnan(rows), means, rows)
+
+
+def fit(rows: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:
+    """Return intercept and weights of a logistic regression on standardised features, in their own units."""
+    mean, spread = rows.mean(0), rows.std(0) + 1e-9
+    model = LogisticRegression(C=STRENGTH, max_iter=2000).fit((rows - mean) / spread, right)
+    weights = model.coef_[0] / spread
+    return float(model.intercept_[0] - weights @ mean), weights
+
+
+def probabilities(rows: NDArray[np.float64], intercept: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the fitted probability of each row."""
+    found: NDArray[np.float64] = 1 / (1 + np.exp(-(rows @ weights + intercept)))
+    return found
+
+
+def threshold(scores: NDArray[np.float64], answerable: NDArray[np.bool_]) -> float:
+    """Return the least confidence to answer with that best tells answerable from unanswerable.
+
+    Best is the highest sum of the shares of both that are told right (Youden 1950), so that the share of unanswerable
+    questions in the development data, which is not that of real questions, does not matter.
+    """
+    false_alarms, hits, cuts = roc_curve(answerable, scores)
+    return float(cuts[np.argmax(hits - false_alarms)])
+
+
+def main() -> None:
+    """Observe, judge leave-articles-out, fit on everything, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    models = os.environ.get("FUNDSTELLE_MODELS_DIR")
+    observations = observe(folder, open_encoder(models=Path(models) if models else None))
+    rows = matrix(observations)
+    right = np.array([each.right for each in observations])
+    answerable = np.array([each.answerable for each in observations])
+    articles = sorted({each.article for each in observations})
+    fold = np.array([articles.index(each.article) % FOLDS for each in observations])
+    scores, refused = np.empty(len(rows)), np.empty(len(rows), bool)
+    thresholds: list[float] = []
+    for number in range(FOLDS):
+        train, test = fold != number, fold == number
+        fitted = fit(rows[train], right[train])
+        scores[test] = probabilities(rows[test], *fitted)
+        thresholds.append(threshold(probabilities(rows[train], *fitted), answerable[train]))
+        refused[test] = scores[test] < thresholds[-1]
+    figures: dict[str, dict[str, float]] = {}
+    pairs = np.array([each.pair for each in observations])
+    for pair in [*sorted(set(pairs)), "all"]:
+        own = (pairs == pair) | (pair == "all")
+        figures[pair] = {
+            "AUROC answerable": float(roc_auc_score(answerable[own], scores[own])),
+            "AUROC right": float(roc_auc_score(right[own], scores[own])),
+            "refusal precision": float((~answerable[own & refused]).mean()),
+            "refusal recall": float(refused[own & ~answerable].mean()),
+            "calibration error": expected_calibration_error(scores[own].tolist(), right[own].tolist()),
+            "quote hit@1": float(right[own & answerable].mean()),
+        }
+        print(pair, {name: round(value, 3) for name, value in figures[pair].items()})
+    intercept, weights = fit(rows, right)
+    stored = {
+        **provenance(),
+        "articles": len(articles),
+        "questions": len(observations),
+        "folds": FOLDS,
+        "leave_articles_out": {pair: {k: round(v, 4) for k, v in each.items()} for pair, each in figures.items()},
+        "threshold": round(float(np.mean(thresholds)), 3),
+        "risk_coverage": risk_coverage(scores.tolist(), right.tolist()),
+        "intercept": round(intercept, 5),
+        "weights": {name: round(float(w), 5) for name, w in zip(FEATURES, weights, strict=True)},
+        "usual": {name: round(float(m), 5) for name, m in zip(FEATURES, rows.mean(0), strict=True)},
+    }
+    target = Path(service.abstention.__file__).parent / "calibration.json"
+    target.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
+    print(f"threshold {stored['threshold']} -> {target.name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import service.abstention
+from eval.metrics import expected_calibration_error, risk_coverage
+from index import Library, document_from_text
+from service.abstention import FEATURES, Calibration, confidence, features, load_calibration
+from service.evidence import find_evidence
+
+STORED = json.loads((Path(service.abstention.__file__).parent / "calibration.json").read_text("utf-8"))
+
+
+def test_the_shipped_calibration_is_whole_and_was_judged_on_unseen_articles() -> None:
+    calibration = load_calibration()
+    assert set(calibration.weights) == set(calibration.usual) == set(FEATURES)
+    everything = STORED["leave_articles_out"]["all"]
+    assert everything["AUROC answerable"] >= 0.85
+    assert everything["calibration error"] <= 0.06
+
+
+def test_features_have_their_names_and_say_when_they_cannot_be_told(
+    library: Library, open_library: Callable[..., Library]
+) -> None:
+    hits = library.search("when does the bridge close?", 20).hits
+    found = features(hits, find_evidence(hits))
+    assert tuple(found) == FEATURES
+    small = open_library("small")
+    small.add([document_from_text("a.txt", "The bridge closes in October.")])
+    hits = small.search("when does the bridge close?", 20).hits
+    alone = features(hits, find_evidence(hits))
+    assert alone["margin"] is alone["standout"] is alone["evidence_margin"] is None
+    assert 0 <= confidence(hits, find_evidence(hits), load_calibration()) <= 1
+
+
+def test_more_evidence_is_more_confidence(library: Library) -> None:
+    calibration = Calibration(-1.0, dict.fromkeys(FEATURES, 1.0), dict.fromkeys(FEATURES, 0.0))
+    good = library.search("when does the bridge close in October?", 20).hits
+    bad = library.search("zebra zeppelin zucchini", 20).hits
+    assert confidence(good, find_evidence(good), calibration) > confidence(bad, find_evidence(bad), calibration)
+    assert confidence((), [], calibration) == 0.0
+
+
+def test_what_the_documents_cannot_say_is_refused(sample_library: Library) -> None:
+    """Questions from another world are refused, the sample's plainest ones are not."""
+    calibration = load_calibration()
+
+    def asked(question: str) -> float:
+        hits = sample_library.search(question, 20).hits
+        return confidence(hits, find_evidence(hits[:5]), calibration)
+
+    foreign = ["Who won the 2014 World Cup?", "Wie hoch ist der Mount Everest?", "asdf qwer zxcv"]
+    plain = ["What did Germany offer France?", "Wann wird die Gerberbrücke gesperrt?"]
+    assert max(map(asked, foreign)) < min(map(asked, plain))
+
+
+def test_calibration_error_by_hand() -> None:
+    assert expected_calibration_error([0.95, 0.95], [True, True]) == pytest.approx(0.05)
+    assert expected_calibration_error([1.0, 1.0], [True, False]) == pytest.approx(0.5)
+    assert expected_calibration_error([], []) == 0
+
+
+def test_risk_coverage_by_hand() -> None:
+    curve = risk_coverage([0.9, 0.8, 0.7, 0.1], [True, True, False, False], points=4)
+    assert [(point["coverage"], point["risk"]) for point in curve] == [
+        (0.25, 0.0),
+        (0.5, 0.0),
+        (0.75, pytest.approx(1 / 3, abs=1e-4)),
+        (1.0, 0.5),
+    ]
+    assert all(math.isfinite(point["confidence"]) for point in curve)

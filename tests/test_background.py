@@ -1,0 +1,88 @@
+"""No language buries another: what is measured there, and what happens without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from index import Library, document_from_text
+from index.background import Background, centred, chances
+from index.catalogue import StoredPassage
+from index.encoder import EncodedQuery
+
+
+def query(library: Library, text: str) -> EncodedQuery:
+    (encoded,) = library.encoder.encode_queries([text])
+    return encoded
+
+
+def test_a_background_scores_like_search_does(library: Library) -> None:
+    """The sample's scores are those search gives the same passages, so means and spreads are comparable."""
+    (background,) = library._generation.backgrounds.values()
+    text = "when does the bridge close?"
+    found = sorted(background.scores(query(library, text), 0.25))
+    expected = sorted(hit.score - hit.language_shift for hit in library.search(text, 10).hits)
+    assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_chance_is_by_language_and_leans_on_the_average_where_little_is_known(
+    open_library: Callable[..., Library],
+) -> None:
+    library = open_library()
+    english = [f"The number of the old bridge over the river is {n}." for n in range(40)]
+    german = ["Die Katze schläft auf dem alten Sofa und träumt von den vielen Mäusen."]
+    library.add([document_from_text(f"en{n}.txt", text) for n, text in enumerate(english)])
+    library.add([document_from_text(f"de{n}.txt", text) for n, text in enumerate(german)])
+    backgrounds = library._generation.backgrounds
+    assert set(backgrounds) == {"en", "de"}
+    found, common = chances(backgrounds, query(library, "the old bridge over the river"), 0.25)
+    assert found["en"].mean > common.mean > found["de"].mean
+    own = float(backgrounds["de"].scores(query(library, "the old bridge over the river"), 0.25).mean())
+    assert abs(found["de"].mean - common.mean) < abs(own - common.mean)
+
+
+def test_one_language_is_not_shifted(library: Library) -> None:
+    assert {hit.language_shift for hit in library.search("bridge", 10).hits} == {0.0}
+
+
+def test_german_evidence_is_not_buried_by_english_neighbours(sample_library: Library) -> None:
+    """With its null control: without backgrounds an English question sinks at least one German answer."""
+    questions = {
+        "What did Germany offer France?": "deutschland-frankreich-hilfe.txt",
+        "How much will the repair of the bridge in Tessenbrück cost?": "bruecke-sperrung.txt",
+        "What does the tenant of the library pay?": "mietvertrag-stadtbuecherei.md",
+        "How many hectares of hops were flooded?": "hochwasser-hopfen.txt",
+    }
+
+    def ranks() -> list[int]:
+        return [
+            next(hit.rank for hit in sample_library.search(text, 20).hits if hit.document.source == source)
+            for text, source in questions.items()
+        ]
+
+    levelled = ranks()
+    kept = sample_library._generation
+    sample_library._generation = replace(kept, backgrounds={})
+    try:
+        raw = ranks()
+    finally:
+        sample_library._generation = kept
+    assert sum(levelled) < sum(raw)
+    assert max(levelled) <= 5
+
+
+def test_centring_takes_the_common_part_away() -> None:
+    rows = np.array([[1.0, 1.0], [1.0, -1.0]], np.float32)
+    assert centred(rows, np.array([1.0, 0.0], np.float32)).tolist() == [[0.0, 1.0], [0.0, -1.0]]
+
+
+def test_an_empty_background_has_no_scores() -> None:
+    nothing: list[StoredPassage] = []
+    background = Background(nothing, {}, None)
+    assert background.size == 0
+    nowhere = np.zeros(2, np.float32)
+    asked = EncodedQuery(nowhere, nowhere, np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
+    assert background.scores(asked, 0.25).size == 0

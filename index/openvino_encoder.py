@@ -36,6 +36,7 @@ TOKENS_PER_BATCH = 1024
 """Larger batches gain nothing on two cores; memory grows with them."""
 
 _MASKED = -1e9
+_SHAPE_STEP = 32
 _QUESTION, _PASSAGE, _RAW = "question", "passage", "raw"  # which token states a forward pass is to give
 
 
@@ -84,16 +85,25 @@ class OpenVinoEncoder:
         core = openvino.Core()
         bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if bf16 else "f32"
-        compiled = core.compile_model(
-            _graph(config, tensors),
-            "CPU",
-            {"INFERENCE_PRECISION_HINT": precision, "NUM_STREAMS": cores, "INFERENCE_NUM_THREADS": cores},
-        )
-        # One request a stream: as many forward passes run at once as there are cores, the rest wait here.
-        self._idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+        graph = _graph(config, tensors)
+
+        def requests(streams: int) -> queue.SimpleQueue[openvino.InferRequest]:
+            settings = {
+                "INFERENCE_PRECISION_HINT": precision,
+                "NUM_STREAMS": streams,
+                "INFERENCE_NUM_THREADS": cores,
+            }
+            compiled = core.compile_model(graph, "CPU", settings)
+            idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+            for _ in range(streams):
+                idle.put(compiled.create_infer_request())
+            return idle
+
+        # Many texts: one forward pass a core, which wastes no time on waiting for one another. A single question:
+        # all cores on one pass, which takes half as long; while that one is busy, others share the first kind.
+        self._idle = requests(cores)
+        self._alone = requests(1)
         self._streams = cores
-        for _ in range(cores):
-            self._idle.put(compiled.create_infer_request())
         self.info = EncoderInfo(
             name,
             fingerprint,
@@ -178,7 +188,7 @@ class OpenVinoEncoder:
             try:
                 while True:
                     batch = batches.get_nowait()
-                    means, tokens = self._forward([inputs[row] for row in batch], want)
+                    means, tokens = self._forward([inputs[row] for row in batch], want, count == 1)
                     vectors[batch] = means
                     for row, state in zip(batch, tokens, strict=True):
                         states[row] = state
@@ -197,9 +207,11 @@ class OpenVinoEncoder:
             raise failures[0]
         return vectors, states
 
-    def _forward(self, inputs: list[_Tokens], want: str) -> tuple[Vectors, list[_States]]:
+    def _forward(self, inputs: list[_Tokens], want: str, alone: bool) -> tuple[Vectors, list[_States]]:
         """Run texts of similar length through the model: their unit vectors and projected token states."""
         length = max(len(each.ids) for each in inputs)
+        if alone:  # a shape met before needs no preparation, which costs more than some empty places
+            length = min(-(-length // _SHAPE_STEP) * _SHAPE_STEP, self.info.max_tokens)
         ids = np.zeros((len(inputs), length), np.int64)
         present = np.zeros((len(inputs), length), np.float32)
         for row, each in enumerate(inputs):
@@ -207,7 +219,8 @@ class OpenVinoEncoder:
             present[row, : len(each.ids)] = 1
         embeddings = self._words[ids] + self._positions[:length]
         mask = ((1 - present) * np.float32(_MASKED))[:, None, None, :]
-        request = self._idle.get()
+        idle = self._alone if alone and not self._alone.empty() else self._idle
+        request = idle.get()
         try:
             # The outputs are views into the request, so they are used up before it is handed on.
             below, last = request.infer([embeddings, mask], share_inputs=True, share_outputs=True).to_tuple()
@@ -217,7 +230,7 @@ class OpenVinoEncoder:
                 for row, each in enumerate(inputs)
             ]
         finally:
-            self._idle.put(request)
+            idle.put(request)
         vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
         return vectors, states
 

@@ -36,7 +36,7 @@ TOKENS_PER_BATCH = 1024
 """Larger batches gain nothing on two cores; memory grows with them."""
 
 _MASKED = -1e9
-_SHAPE_STEP = 32
+_SHAPE_STEP = 16
 _QUESTION, _PASSAGE, _RAW = "question", "passage", "raw"  # which token states a forward pass is to give
 
 

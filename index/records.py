@@ -5,7 +5,7 @@ Offsets are Unicode code points in a document's stored text, half open: ``text[s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -97,20 +97,30 @@ class TokenMatches:
     starts: NDArray[np.uint16]
     """Where each passage token begins, in code points from the passage's start, ascending."""
 
-    def score(self, start: int = 0, end: int | None = None) -> float:
-        """Return the weighted mean over query tokens of the best match among the passage tokens in a range.
-
-        Args:
-            start, end: code points from the passage's start; the whole passage by default.
+    def score(self) -> float:
+        """Return the weighted mean over query tokens of the best match among all passage tokens.
 
         Returns:
-            MaxSim of Khattab & Zaharia (2020) as a mean, in [-1, 1]; 0 if no token begins in the range.
+            MaxSim of Khattab & Zaharia (2020) as a mean, in [-1, 1]; 0 for a passage without tokens.
         """
-        first = int(np.searchsorted(self.starts, start))
-        last = len(self.starts) if end is None else int(np.searchsorted(self.starts, end))
-        if first >= last or not len(self.similarities):
-            return 0.0
-        return float(self.similarities[:, first:last].max(axis=1) @ self.weights)
+        return float(self.similarities.max(axis=1) @ self.weights) if self.similarities.size else 0.0
+
+    def best_within(self, begins: Sequence[int], ends: Sequence[int]) -> NDArray[np.float32]:
+        """Return each query token's best match among the passage tokens that begin in each of several ranges.
+
+        Args:
+            begins: first code point of each range, from the passage's start.
+            ends: end of each range.
+
+        Returns:
+            Shape (ranges, query tokens); 0 where no token begins in the range.
+        """
+        best = np.zeros((len(begins), len(self.weights)), np.float32)
+        edges = np.searchsorted(self.starts, [begins, ends])
+        for row, (first, last) in enumerate(edges.T.tolist()):
+            if first < last:
+                self.similarities[:, first:last].max(axis=1, out=best[row])
+        return best
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,8 +171,8 @@ def _match(query: EncodedQuery, states: TokenStates | None) -> TokenMatches:
     if states is None:  # a passage of nothing but special characters has no tokens to match
         return TokenMatches(np.empty((len(query.tokens), 0), np.float32), query.weights, np.empty(0, np.uint16))
     codes = states.codes.astype(np.float32)
-    codes /= np.linalg.norm(codes, axis=1, keepdims=True)
-    return TokenMatches(query.tokens @ codes.T, query.weights, states.starts)
+    lengths = np.sqrt(np.einsum("td,td->t", codes, codes))
+    return TokenMatches(query.tokens @ codes.T / lengths, query.weights, states.starts)
 
 
 class _Clock:

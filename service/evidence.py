@@ -11,6 +11,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from index import Hit, Span
 from index.chunk import QUOTE_CHARACTERS
 
@@ -44,15 +47,38 @@ def find_evidence(hits: tuple[Hit, ...]) -> list[Evidence]:
 
 
 def _windows(hit: Hit) -> Iterator[Evidence]:
-    origin = hit.passage.span.start
-    for first in range(len(hit.sentences)):
-        for last in range(first, min(first + MAX_SENTENCES, len(hit.sentences))):
-            span = Span(hit.sentences[first].span.start, hit.sentences[last].span.end)
+    spans = [sentence.span for sentence in hit.sentences]
+    words = _word_matches(hit)
+    for first in range(len(spans)):
+        for last in range(first, min(first + MAX_SENTENCES, len(spans))):
+            span = Span(spans[first].start, spans[last].end)
             if len(span) > QUOTE_CHARACTERS:
                 break
             cosine = max(hit.sentence_cosines[first : last + 1])
-            words = hit.matches.score(span.start - origin, span.end - origin) if hit.matches else cosine
+            word_match = cosine if words is None else float(words[last - first][first])
             brevity = -_LENGTH * math.log(len(span) / _USUAL_LENGTH)
-            own = _SENTENCE * (cosine + hit.language_shift) + _WORDS * (words + hit.language_shift)
+            own = _SENTENCE * (cosine + hit.language_shift) + _WORDS * (word_match + hit.language_shift)
             score = (_PASSAGE * hit.score + own + brevity) / _TOTAL
-            yield Evidence(hit, span, score, cosine, words)
+            yield Evidence(hit, span, score, cosine, word_match)
+
+
+def _word_matches(hit: Hit) -> list[NDArray[np.float32]] | None:
+    """Return late interaction for every run of 1, 2 and 3 sentences, all at once.
+
+    Returns:
+        For each number of sentences an array over the run's first sentence; ``None`` without matches.
+    """
+    matches = hit.matches
+    if matches is None:
+        return None
+    origin = hit.passage.span.start
+    begins = [sentence.span.start - origin for sentence in hit.sentences]
+    ends = [sentence.span.end - origin for sentence in hit.sentences]
+    # What each sentence meets of each query token, up to its end, and up to the next one's beginning. A run of
+    # sentences takes the best of theirs.
+    alone = matches.best_within(begins, ends)
+    before = matches.best_within(begins[:-1], begins[1:])
+    runs = [alone]
+    for length in range(1, min(MAX_SENTENCES, len(begins))):
+        runs.append(np.maximum(before[: len(begins) - length], runs[-1][1:]))
+    return [run @ matches.weights for run in runs]

@@ -96,7 +96,7 @@ def main() -> None:
     target = Path(index.projection.__file__).parent / "projection.npz"
     np.savez_compressed(
         target,
-        fingerprint=np.array(encoder.info.fingerprint),
+        fingerprint=np.array(encoder.model_fingerprint),
         **{name: value.astype(np.float16) if value.dtype.kind == "f" else value for name, value in constants.items()},
     )
     print(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from index.catalogue import Catalogue, StoredPassage
 from index.encoder import EncodedQuery, Encoder, TokenStates, Vectors
+from index.projection import centred
 
 SAMPLE = 64
 """Passages of each language that stand for all; 1 ms a question and language."""
@@ -85,13 +86,6 @@ def sample_backgrounds(catalogue: Catalogue, encoder: Encoder) -> dict[str, Back
         states = catalogue.token_states(chosen)
         backgrounds[language] = Background([stored[id_] for id_ in chosen if id_ in stored], states, encoder.centre)
     return backgrounds
-
-
-def centred(vectors: Vectors, mean: NDArray[np.float32]) -> Vectors:
-    """Take ``mean``, shape (dimension,), away from each vector, shape (n, dimension); unit length again."""
-    rest = vectors - mean
-    unit: Vectors = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-9)
-    return unit
 
 
 def _lean(vectors: Vectors, general: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -77,6 +77,8 @@ class OpenVinoEncoder:
             tensors["embeddings.position_embeddings.weight"] + tensors["embeddings.token_type_embeddings.weight"][0]
         )
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.model_fingerprint = fingerprint
+        """Of the model alone; what a projection fitted for it must carry."""
         self._projection: Projection | None = load_projection(fingerprint)
         if self._projection is not None:  # vectors and token states depend on these constants, too
             fingerprint = sha256(f"{fingerprint} {self._projection.digest}".encode()).hexdigest()
@@ -100,7 +102,8 @@ class OpenVinoEncoder:
             return idle
 
         # Many texts: one forward pass a core, which wastes no time on waiting for one another. A single question:
-        # all cores on one pass, which takes half as long; while that one is busy, others share the first kind.
+        # all cores on one pass, which takes two thirds of the time; while that one is busy, others share the first
+        # kind.
         self._idle = requests(cores)
         self._alone = requests(1)
         self._streams = cores
@@ -160,11 +163,7 @@ class OpenVinoEncoder:
             The content tokens' states of the last two layers, each (all tokens, hidden), and each text's token ids.
         """
         prompt = self._query_prompt if questions else self._passage_prompt
-        kept, self._projection = self._projection, None
-        try:
-            _, states = self._encode(prompt, texts, _RAW)
-        finally:
-            self._projection = kept
+        _, states = self._encode(prompt, texts, _RAW)
         both = np.concatenate([state.tokens for state in states])
         hidden = self.info.dimension
         return both[:, :hidden], both[:, hidden:], [state.ids for state in states]

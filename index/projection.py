@@ -60,12 +60,12 @@ class Projection:
 
         ``means`` are :attr:`question_states` or :attr:`passage_states`.
         """
-        return _unit(np.concatenate([_unit(below - means[0]), _unit(last - means[1])], axis=1) @ self.basis)
+        return _unit(np.concatenate([centred(below, means[0]), centred(last, means[1])], axis=1) @ self.basis)
 
     def centre_question(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take what questions have in common from a question's vector, shape (hidden,); unit length again."""
-        centred: NDArray[np.float32] = _unit((vector - self.question_vector)[None, :])[0]
-        return centred
+        alone: NDArray[np.float32] = centred(vector[None, :], self.question_vector)[0]
+        return alone
 
     def weigh(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Weigh a question's tokens by how rare they are in questions, "did" little, "porcupine" much.
@@ -97,6 +97,11 @@ def load_projection(fingerprint: str) -> Projection | None:
                 for name, value in values.items()
             }
         )
+
+
+def centred(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Take ``mean``, shape (dimension,), away from each vector, shape (n, dimension); unit length again."""
+    return _unit(vectors - mean)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:

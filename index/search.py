@@ -17,11 +17,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from index.background import Chance, centred, chances
+from index.background import Chance, chances
 from index.catalogue import Catalogue, Filters, StoredPassage
 from index.encoder import EncodedQuery, Encoder, TokenStates
 from index.errors import QuestionRejected
 from index.generation import Generation
+from index.projection import centred
 from index.records import Hit, SearchResult, TokenMatches
 
 MAX_QUERY_CHARACTERS = 4096

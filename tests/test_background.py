@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from index import Library, document_from_text
-from index.background import Background, centred, chances
+from index.background import Background, chances
 from index.catalogue import StoredPassage
 from index.encoder import EncodedQuery
+from index.projection import centred
 
 
 def query(library: Library, text: str) -> EncodedQuery:

@@ -17,6 +17,7 @@ from index.e5 import convert, packed_file, unpack
 from index.encoder import check_golden_vectors, check_model_folder, model_fingerprint
 from index.errors import ModelUnavailable
 from index.openvino_encoder import OpenVinoEncoder, batch_by_tokens, can_compute, quantise
+from index.projection import load_projection
 
 TEXTS = [
     "Die Gerberbrücke wird am 3. Oktober für elf Monate gesperrt.",
@@ -199,3 +200,9 @@ def test_eight_bits_keep_directions() -> None:
 
 def test_the_embedded_model_runs_on_the_fast_engine(e5: Encoder) -> None:
     assert isinstance(e5, OpenVinoEncoder)
+
+
+def test_fitted_constants_are_named_after_the_model_and_are_part_of_what_an_index_remembers(e5: Encoder) -> None:
+    assert isinstance(e5, OpenVinoEncoder)
+    assert load_projection(e5.model_fingerprint) is not None
+    assert load_projection(e5.info.fingerprint) is None, "null control: a refit named like this would be ignored"

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from index import Span
 from index.errors import InputError
 
 
 class CasesRejected(InputError):
-    """A file of cases cannot be used."""
+    """A file of cases, or of results, cannot be used."""
 
     codes: ClassVar[dict[str, str]] = {
-        "cases_invalid": "See docs/evaluation.md for the form of a case.",
+        "cases_invalid": "See docs/evaluation.md for the forms of cases that are read.",
         "results_invalid": "Give two result files written by 'fundstelle eval run'.",
+        "extra_missing": "Install the packages of evaluation: pip install 'fundstelle[eval]'.",
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """A span that proves an answer, in the document named ``source``."""
+    """A span that proves an answer, in the document named ``source``; a higher ``relevance`` is better."""
 
     source: str
     span: Span
+    relevance: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Case:
     language: str
     question: str
     gold: tuple[Gold, ...]
+    group: str = ""
+    """Cases of one group, such as the questions on one article, vary together; intervals resample whole groups."""
 
     @property
     def answerable(self) -> bool:
@@ -43,32 +46,13 @@ class Case:
         return bool(self.gold)
 
 
-def read_cases(file: Path) -> list[Case]:
-    """Read cases from JSON lines: ``{"id", "lang", "question", "evidence": [{"doc", "start", "end"}]}``.
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Cases that belong together, and the documents they are about if the dataset brings them along."""
 
-    Raises:
-        CasesRejected: if the file cannot be read or a line is not a case; ids must differ.
-    """
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise CasesRejected("cases_invalid", f"'{file}' cannot be read.") from error
-    cases: list[Case] = []
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                cases.append(_case(json.loads(line)))
-            except (ValueError, KeyError, TypeError) as error:
-                raise CasesRejected(
-                    "cases_invalid", f"Line {number} of '{file}' is not a case: {error!r}."
-                ) from error
-    if not cases or len({case.id for case in cases}) != len(cases):
-        raise CasesRejected("cases_invalid", f"'{file}' has no cases, or two with the same id.")
-    return cases
-
-
-def _case(entry: dict[str, Any]) -> Case:
-    gold = tuple(Gold(str(item["doc"]), Span(int(item["start"]), int(item["end"]))) for item in entry["evidence"])
-    if any(not 0 <= item.span.start < item.span.end for item in gold):
-        raise ValueError("an evidence span is empty")
-    return Case(str(entry["id"]), str(entry["lang"]), str(entry["question"]), gold)
+    name: str
+    cases: tuple[Case, ...]
+    documents: Mapping[str, str] = field(default_factory=dict)
+    """Text by source; empty where the documents are files of their own."""
+    whole_documents: bool = False
+    """Whether relevance is judged of whole documents: of several passages of one only the first counts."""

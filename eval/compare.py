@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from eval.cases import CasesRejected
+from eval.measures import (
+    LOWER_IS_BETTER,
+    MEASURES,
+    NEITHER_IS_BETTER,
+    Outcomes,
+    draw_groups,
+)
+from eval.records import Record, Report
 
-MEASURES = ("hit_at_1", "hit_at_5", "reciprocal_rank", "quote_hit_at_1", "right_decision")
-RESAMPLES = 10_000
-SEED = 20251122
+_REPORTS: TypeAdapter[Report] = TypeAdapter(Report)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,13 @@ class Difference:
     new: float
     low: float
     high: float
+    direction: int
+    """1 if more is better, -1 if less is, 0 if neither."""
 
     @property
     def worse(self) -> bool:
-        """Whether the measure fell beyond chance: the whole interval lies below 0."""
-        return self.high < 0
+        """Whether the measure got worse beyond chance: the whole interval lies on the bad side of 0."""
+        return max(self.low * self.direction, self.high * self.direction) < 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +49,20 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Whether any measure fell beyond chance."""
+        """Whether any measure got worse beyond chance."""
         return any(difference.worse for difference in self.differences)
+
+
+def read_report(file: Path) -> Report:
+    """Read what ``fundstelle eval run`` wrote.
+
+    Raises:
+        CasesRejected: if the file is not such a result.
+    """
+    try:
+        return _REPORTS.validate_json(file.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CasesRejected("results_invalid", f"'{file}' is not a result of 'fundstelle eval run'.") from error
 
 
 def compare_files(old: Path, new: Path) -> Comparison:
@@ -52,14 +71,27 @@ def compare_files(old: Path, new: Path) -> Comparison:
     Raises:
         CasesRejected: if a file is not a result, or they share no case.
     """
-    before, after = _records(old), _records(new)
+    before, after = ({record.id: record for record in read_report(file).records} for file in (old, new))
     shared = sorted(before.keys() & after.keys())
     if not shared:
         raise CasesRejected("results_invalid", f"'{old}' and '{new}' share no case.")
-    return Comparison(
-        len(shared),
-        tuple(_difference(name, [before[i] for i in shared], [after[i] for i in shared]) for name in MEASURES),
-    )
+    return compare_records([before[i] for i in shared], [after[i] for i in shared])
+
+
+def compare_records(old: Sequence[Record], new: Sequence[Record]) -> Comparison:
+    """Compare records of the same cases, in the same order; whole groups of cases are resampled."""
+    before, after = Outcomes.of(old), Outcomes.of(new)
+    samples = draw_groups([record.group for record in new])
+    differences: list[Difference] = []
+    for name, measure in MEASURES.items():
+        values = measure(before), measure(after)
+        if np.isnan(values).any():
+            continue
+        changes = np.array([measure(after.take(rows)) - measure(before.take(rows)) for rows in samples])
+        low, high = np.nanquantile(changes, [0.025, 0.975])
+        direction = 0 if name in NEITHER_IS_BETTER else -1 if name in LOWER_IS_BETTER else 1
+        differences.append(Difference(name, *values, float(low), float(high), direction))
+    return Comparison(len(new), tuple(differences))
 
 
 def comparison_lines(comparison: Comparison) -> Iterator[str]:
@@ -68,34 +100,6 @@ def comparison_lines(comparison: Comparison) -> Iterator[str]:
     for item in comparison.differences:
         mark = "  WORSE" if item.worse else ""
         yield (
-            f"  {item.measure:16} {item.old:.3f} -> {item.new:.3f}"
+            f"  {item.measure:18} {item.old:.3f} -> {item.new:.3f}"
             f"  {item.new - item.old:+.3f} [{item.low:+.3f}, {item.high:+.3f}]{mark}"
         )
-
-
-def _records(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        records = json.loads(file.read_text("utf-8"))["records"]
-        return {record["id"]: record for record in records}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CasesRejected("results_invalid", f"'{file}' is not a result of 'fundstelle eval run'.") from error
-
-
-def _difference(measure: str, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Difference:
-    old, new = (np.array([_value(measure, record) for record in records]) for records in (before, after))
-    keep = ~np.isnan(old) & ~np.isnan(new)
-    old, new = old[keep], new[keep]
-    if not len(old):
-        return Difference(measure, 0.0, 0.0, 0.0, 0.0)
-    draws = np.random.default_rng(SEED).integers(0, len(old), (RESAMPLES, len(old)))
-    means = (new - old)[draws].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Difference(measure, float(old.mean()), float(new.mean()), float(low), float(high))
-
-
-def _value(measure: str, record: dict[str, Any]) -> float:
-    if measure == "right_decision":
-        return float(record["answerable"] == record["answered"])
-    if not record["answerable"]:
-        return float("nan")
-    return float(record[measure] or 0.0)

@@ -12,7 +12,9 @@ import argparse
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score, roc_curve
 
 import service.abstention
-from eval.metrics import expected_calibration_error, overlaps, risk_coverage
+from eval.cases import Case
+from eval.formats import read_dataset
+from eval.measures import expected_calibration_error, overlaps, risk_coverage
 from eval.run import provenance
-from eval.xquad import article, read_xquad
 from index import Encoder, Library, find_files, open_encoder, read_file
 from index.load import FoundFile
-from service.abstention import FEATURES, features
+from index.search import Ranking
+from service.abstention import FEATURES, Calibration, features
 from service.answer import CONTEXT
 from service.evidence import find_evidence
 
@@ -44,44 +48,63 @@ class Observation:
 
     pair: str
     article: str
-    values: list[float | None]
+    values: tuple[float | None, ...]
     answerable: bool
     right: bool
 
 
-def observe(folder: Path, encoder: Encoder) -> list[Observation]:
-    """Ask all questions of ``folder`` on its gapped articles."""
+@contextmanager
+def scratch_library(encoder: Encoder, paths: Sequence[Path], ranking: Ranking | None = None) -> Iterator[Library]:
+    """Index files and folders in a folder that is gone afterwards."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        Library(Path(scratch) / "data", encoder, writable=True, ranking=ranking) as library,
+    ):
+        library.add([read_file(file) for file in find_files(paths) if isinstance(file, FoundFile)])
+        yield library
+
+
+def observe(library: Library, cases: Iterable[Case], document_language: str) -> Iterator[Observation]:
+    """Ask every case and describe what was found."""
+    for case in cases:
+        hits = library.search(case.question, CONTEXT).hits
+        evidence = find_evidence(hits[:TOP_K])
+        described = features(hits, evidence)
+        yield Observation(
+            f"{case.language}->{document_language}",
+            case.group,
+            tuple(described[name] for name in FEATURES),
+            case.answerable,
+            overlaps(evidence[0].hit.document.source, evidence[0].span, case.gold),
+        )
+
+
+def observe_all(folder: Path, encoder: Encoder) -> list[Observation]:
+    """Ask all questions of ``folder``, which has the form of xquad-dev, on its gapped articles."""
     found: list[Observation] = []
-    for document_language in sorted({pair[1] for pair in PAIRS}):
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            Library(Path(scratch) / "data", encoder, writable=True) as library,
-        ):
-            files = find_files([folder / "gapped" / document_language])
-            library.add([read_file(file) for file in files if isinstance(file, FoundFile)])
-            for question_language in [asked for asked, language in PAIRS if language == document_language]:
-                for case in read_xquad(folder, "gapped", document_language, [question_language]):
-                    hits = library.search(case.question, CONTEXT).hits
-                    evidence = find_evidence(hits[:TOP_K])
-                    first = evidence[0]
-                    described = features(hits, evidence)
-                    found.append(
-                        Observation(
-                            f"{question_language}->{document_language}",
-                            article(case),
-                            [described[name] for name in FEATURES],
-                            case.answerable,
-                            overlaps(first.hit.document.source, first.span, case.gold),
-                        )
-                    )
+    for language in sorted({written for _, written in PAIRS}):
+        asked = [question for question, written in PAIRS if written == language]
+        cases = read_dataset(folder, corpus="gapped", documents=language, questions=asked).cases
+        with scratch_library(encoder, [folder / "gapped" / language]) as library:
+            found += observe(library, cases, language)
     return found
 
 
-def matrix(observations: list[Observation], usual: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def matrix(observations: Sequence[Observation], usual: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Return features as rows, what cannot be told replaced by ``usual`` or the column's mean."""
     rows = np.array([[np.nan if value is None else value for value in each.values] for each in observations])
     means = np.nanmean(rows, axis=0) if usual is None else usual
     return np.where(np.isnan(rows), means, rows)
+
+
+def calibrate(observations: Sequence[Observation]) -> tuple[Calibration, float]:
+    """Return what tells right answers from others, and the threshold that :func:`threshold` finds."""
+    rows = matrix(observations)
+    intercept, weights = fit(rows, np.array([each.right for each in observations]))
+    least = threshold(probabilities(rows, intercept, weights), np.array([each.answerable for each in observations]))
+    by_name = {name: round(float(weight), 5) for name, weight in zip(FEATURES, weights, strict=True)}
+    usual = {name: round(float(mean), 5) for name, mean in zip(FEATURES, rows.mean(0), strict=True)}
+    return Calibration(round(intercept, 5), by_name, usual), least
 
 
 def fit(rows: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[float, NDArray[np.float64]]:
@@ -114,7 +137,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
     models = os.environ.get("FUNDSTELLE_MODELS_DIR")
-    observations = observe(folder, open_encoder(models=Path(models) if models else None))
+    observations = observe_all(folder, open_encoder(models=Path(models) if models else None))
     rows = matrix(observations)
     right = np.array([each.right for each in observations])
     answerable = np.array([each.answerable for each in observations])
@@ -137,11 +160,11 @@ def main() -> None:
             "AUROC right": float(roc_auc_score(right[own], scores[own])),
             "refusal precision": float((~answerable[own & refused]).mean()),
             "refusal recall": float(refused[own & ~answerable].mean()),
-            "calibration error": expected_calibration_error(scores[own].tolist(), right[own].tolist()),
+            "calibration error": expected_calibration_error(scores[own], right[own]),
             "quote hit@1": float(right[own & answerable].mean()),
         }
         print(pair, {name: round(value, 3) for name, value in figures[pair].items()})
-    intercept, weights = fit(rows, right)
+    calibration, _ = calibrate(observations)
     stored = {
         **provenance(),
         "articles": len(articles),
@@ -149,10 +172,8 @@ def main() -> None:
         "folds": FOLDS,
         "leave_articles_out": {pair: {k: round(v, 4) for k, v in each.items()} for pair, each in figures.items()},
         "threshold": round(float(np.mean(thresholds)), 3),
-        "risk_coverage": risk_coverage(scores.tolist(), right.tolist()),
-        "intercept": round(intercept, 5),
-        "weights": {name: round(float(w), 5) for name, w in zip(FEATURES, weights, strict=True)},
-        "usual": {name: round(float(m), 5) for name, m in zip(FEATURES, rows.mean(0), strict=True)},
+        "risk_coverage": [asdict(point) for point in risk_coverage(scores, right)],
+        **asdict(calibration),
     }
     target = Path(service.abstention.__file__).parent / "calibration.json"
     target.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")

@@ -1,7 +1,4 @@
-"""Fit the constants of ``index/projection.npz``.
-
-    python -m eval.fit_projection --questions ../shared/data/xquad-dev/questions.jsonl \\
-        ../shared/data/xquad-dev/full/*/*.txt
+"""Fit the constants of ``index/projection.npz``: ``python -m eval.fit_projection ../shared/data/xquad-dev``.
 
 Means of the embedded model's vectors and token states over questions, sentences and passages in as many languages as
 there are, and the principal components of the states. Only these statistics are kept, no text. Run it again when the
@@ -13,95 +10,142 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 import index.projection
-from index import open_encoder
+from index import Vectors, open_encoder
 from index.chunk import cut
 from index.language import detect_language
 from index.load import decode
 from index.openvino_encoder import OpenVinoEncoder
 from index.projection import Projection
 
+DIMENSION = 128
+"""Components kept of a token's state."""
 
-def fit(
-    encoder: OpenVinoEncoder,
-    questions: dict[str, list[str]],
-    passages: list[str],
-    sentences: list[str],
-    dimension: int,
-) -> Projection:
-    """Return the constants for ``encoder``; shapes are those of :class:`index.projection.Projection`.
+_Float32s = NDArray[np.float32]
 
-    Args:
-        encoder: the embedded model.
-        questions: by language, as many in each.
-        passages, sentences: of documents in several languages.
-        dimension: components to keep of a token's state.
-    """
-    below, last, _ = encoder.raw_states(passages, questions=False)
-    passage_states = np.stack([below.mean(0), last.mean(0)])
-    centred = [rows - mean for rows, mean in zip((below, last), passage_states, strict=True)]
+
+@dataclass(slots=True)
+class Asked:
+    """One article's questions in one language."""
+
+    below: _Float32s
+    """Sum of the token states in the layer below the last, shape (hidden,)."""
+    last: _Float32s
+    tokens: int
+    vectors: Vectors
+    ids: Counter[int]
+
+
+@dataclass(slots=True)
+class Article:
+    """What is observed of one article: its passages in every language, its questions in every language."""
+
+    below: list[_Float32s] = field(default_factory=list)
+    """Token states of passages in the layer below the last, each (tokens, hidden)."""
+    last: list[_Float32s] = field(default_factory=list)
+    passages: list[Vectors] = field(default_factory=list)
+    sentences: list[Vectors] = field(default_factory=list)
+    questions: dict[str, Asked] = field(default_factory=dict)
+
+
+def observe(folder: Path, encoder: OpenVinoEncoder) -> dict[str, Article]:
+    """Run the model over all texts of ``folder``, which has the form of xquad-dev; return what is seen by article."""
+    seen: dict[str, Article] = {}
+    for file in sorted((folder / "full").glob("*/*.txt")):
+        text = decode(file.read_bytes())
+        result = cut(text, detect_language(text))
+        passages = [span.of(text) for span in result.passages]
+        article = seen.setdefault(file.stem, Article())
+        below, last, _ = encoder.raw_states(passages, questions=False)
+        article.below.append(below)
+        article.last.append(last)
+        article.passages.append(encoder.encode_passages(passages).vectors)
+        article.sentences.append(
+            encoder.encode_sentences([span.of(text) for group in result.sentences for span in group])
+        )
+    texts: dict[tuple[str, str], list[str]] = {}
+    for line in (folder / "questions.jsonl").read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        for language, question in entry["question"].items():
+            texts.setdefault((entry["doc"], language), []).append(question)
+    for (name, language), questions in texts.items():
+        below, last, ids = encoder.raw_states(questions, questions=True)
+        seen[name].questions[language] = Asked(
+            below.sum(0),
+            last.sum(0),
+            len(below),
+            np.stack([query.vector for query in encoder.encode_queries(questions)]),
+            Counter(np.concatenate(ids).tolist()),
+        )
+    return seen
+
+
+def fit(articles: Sequence[Article], dimension: int = DIMENSION) -> Projection:
+    """Return the constants; shapes are those of :class:`index.projection.Projection`."""
+    layers = [np.concatenate([part for a in articles for part in getattr(a, name)]) for name in ("below", "last")]
+    passage_states = np.stack([rows.mean(0) for rows in layers])
+    centred = [rows - mean for rows, mean in zip(layers, passage_states, strict=True)]
     joined = np.concatenate([rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in centred], axis=1)
     _, components = np.linalg.eigh(joined.T @ joined / len(joined))
-    states: list[NDArray[np.float32]] = []
-    vectors: list[NDArray[np.float32]] = []
+    states: list[_Float32s] = []
+    vectors: list[Vectors] = []
     highest: Counter[int] = Counter()
-    for texts in questions.values():
-        first, second, ids = encoder.raw_states(texts, questions=True)
-        states.append(np.stack([first.mean(0), second.mean(0)]))
-        vectors += [query.vector for query in encoder.encode_queries(texts)]
-        highest |= Counter(np.concatenate(ids).tolist())
+    questions = 0
+    for language in sorted({language for article in articles for language in article.questions}):
+        asked = [article.questions[language] for article in articles if language in article.questions]
+        tokens = sum(each.tokens for each in asked)
+        sums = np.stack([_total(each.below for each in asked), _total(each.last for each in asked)])
+        states.append(sums / np.float32(tokens))
+        vectors += [each.vectors for each in asked]
+        highest |= sum((each.ids for each in asked), Counter())
+        questions = max(questions, sum(len(each.vectors) for each in asked))
     common = sorted((token, count) for token, count in highest.items() if count > 1)
     return Projection(
         question_states=np.mean(states, axis=0),
         passage_states=passage_states,
-        question_vector=np.mean(vectors, axis=0),
+        question_vector=np.concatenate(vectors).mean(0),
         vectors=np.stack(
-            [encoder.encode_passages(passages).vectors.mean(0), encoder.encode_sentences(sentences).mean(0)]
+            [
+                np.concatenate([part for article in articles for part in article.passages]).mean(0),
+                np.concatenate([part for article in articles for part in article.sentences]).mean(0),
+            ]
         ),
         basis=components[:, ::-1][:, :dimension],
         common_ids=np.array([token for token, _ in common], np.int64),
         common_counts=np.array([count for _, count in common], np.int64),
-        questions=np.array(max(map(len, questions.values())), np.int64),
+        questions=np.array(questions, np.int64),
     )
+
+
+def _total(rows: Iterable[_Float32s]) -> _Float32s:
+    total: _Float32s = np.stack(list(rows)).sum(0)
+    return total
 
 
 def main() -> None:
     """Read texts, run the model, fit, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("texts", nargs="+", type=Path, help="documents, in several languages")
-    parser.add_argument("--questions", type=Path, required=True, help='JSON lines with {"question": {LANG: TEXT}}')
-    parser.add_argument("--dimension", type=int, default=128)
+    parser.add_argument("folder", type=Path, help="of the form of xquad-dev")
     arguments = parser.parse_args()
     encoder = open_encoder()
     if not isinstance(encoder, OpenVinoEncoder):
         raise SystemExit("the embedded model is not active")
-    questions: dict[str, list[str]] = {}
-    for line in arguments.questions.read_text("utf-8").splitlines():
-        for language, text in json.loads(line)["question"].items():
-            questions.setdefault(language, []).append(text)
-    passages: list[str] = []
-    sentences: list[str] = []
-    for file in arguments.texts:
-        text = decode(file.read_bytes())
-        result = cut(text, detect_language(text))
-        passages += [span.of(text) for span in result.passages]
-        sentences += [span.of(text) for group in result.sentences for span in group]
-    constants = asdict(fit(encoder, questions, passages, sentences, arguments.dimension))
+    seen = observe(arguments.folder, encoder)
+    constants = asdict(fit(list(seen.values())))
     target = Path(index.projection.__file__).parent / "projection.npz"
     np.savez_compressed(
         target,
         fingerprint=np.array(encoder.model_fingerprint),
         **{name: value.astype(np.float16) if value.dtype.kind == "f" else value for name, value in constants.items()},
     )
-    print(
-        f"{len(passages)} passages, {len(sentences)} sentences, {len(questions)} question languages -> {target.name}"
-    )
+    print(f"{len(seen)} articles -> {target.name}")
 
 
 if __name__ == "__main__":

@@ -4,141 +4,271 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import fmean
+from typing import TypedDict
 
-from eval.cases import Case, read_cases
-from eval.metrics import hit_at, mean, overlaps, reciprocal_rank
-from index import Library
-from service.answer import Answer, AnswerPolicy, answer_question
+import numpy as np
 
-TOP_K = 10
-PACKAGES = ("fundstelle", "faiss-cpu", "openvino", "sentence-transformers", "langchain-text-splitters", "sentencex")
+from eval.cases import Case, Dataset
+from eval.measures import (
+    DEPTH,
+    MEASURES,
+    RANKING,
+    SEED,
+    Outcomes,
+    calibration_bins,
+    draw_groups,
+    estimate,
+    interval,
+    measure_rankings,
+    overlaps,
+    risk_coverage,
+)
+from eval.records import Baseline, Estimate, LanguagePair, Place, Record, Report, StepTime
+from eval.systems import Passages, Pieces, System, baselines, documents, timed
+from index import Library, Span
+from index.errors import QuestionRejected
+from service.answer import Answer, AnswerPolicy, Citation, answer_question
 
+FORM = 2
+PACKAGES = (
+    "fundstelle",
+    "faiss-cpu",
+    "openvino",
+    "sentence-transformers",
+    "langchain-text-splitters",
+    "sentencex",
+    "ir-measures",
+    "bm25s",
+)
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What came back for one case."""
-
-    id: str
-    language: str
-    question: str
-    answerable: bool
-    answered: bool
-    confidence: float
-    hit_at_1: float
-    hit_at_5: float
-    reciprocal_rank: float
-    quote_hit_at_1: float | None
-    """Whether the first citation's quote overlaps gold; ``None`` where nothing was to be cited."""
-    citations: int
-    valid_citations: int
-    quote_characters: int
-    milliseconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One run: where it came from, its figures, and every record behind them."""
-
-    created: str
-    commit: str
-    cases: str
-    generation: int
-    model: str
-    engine: str
-    policy: dict[str, float]
-    versions: dict[str, str]
-    summary: dict[str, float | None]
-    records: list[Record]
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many cases are done, and of how many."""
 
 
-def run_cases(file: Path, library: Library, out: Path, policy: AnswerPolicy) -> Report:
-    """Ask every case in ``file`` and write the report as JSON into ``out``.
+def evaluate(
+    dataset: Dataset,
+    library: Library,
+    policy: AnswerPolicy,
+    *,
+    beside: Sequence[System] | None = None,
+    progress: Progress = lambda name, done, total: None,
+) -> Report:
+    """Ask every case and measure.
 
     Gold in a document that was never indexed is a miss; a question without results counts as 0.
 
+    Args:
+        dataset: what to ask.
+        library: the indexed documents.
+        policy: as the service would answer.
+        beside: baselines; ``None`` for the usual ones.
+        progress: see :data:`Progress`.
+
     Raises:
-        CasesRejected: if the cases cannot be read.
+        CasesRejected: if the packages of the extra 'eval' are not installed.
     """
-    records = [run_case(case, library, policy) for case in read_cases(file)]
-    info = library.encoder.info
-    report = Report(
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        commit=_commit(),
-        cases=file.name,
+    own = Passages(library)
+    questions = {case.id: case.question for case in dataset.cases}
+    rankings: dict[str, list[str]] = {}
+    for done, (name, question) in enumerate(questions.items()):
+        progress("ranking", done, len(questions))
+        rankings[name] = own.rank(question, DEPTH)
+    measured, ranks = _measure(own.pieces, rankings, dataset)
+    languages = {document.source: document.language for document in documents(library)}
+    records: list[Record] = []
+    for done, case in enumerate(dataset.cases):
+        progress("answers", done, len(questions))
+        record = run_case(case, library, policy, languages)
+        records.append(replace(record, measures=measured.get(case.id, {}), rank=ranks[case.id]))
+    samples = draw_groups([record.group for record in records])
+    outcomes = Outcomes.of(records)
+    answerable = [case for case in dataset.cases if case.answerable]
+    trivial: list[Baseline] = []
+    for system in baselines(library) if beside is None else beside:
+        progress(system.name, len(questions), len(questions))
+        trivial.append(_baseline(system, dataset, answerable))
+    info, totals = library.encoder.info, library.counts()
+    return Report(
+        form=FORM,
+        **provenance(),
+        seed=SEED,
+        dataset=dataset.name,
+        documents=totals.documents,
+        passages=totals.passages,
         generation=library.generation,
-        model=info.fingerprint,
+        model=f"{info.name} {info.fingerprint}",
         engine=info.engine,
-        policy=asdict(policy),
-        versions=dict(_versions()),
-        summary=summarise(records),
-        records=records,
+        settings={
+            "min_confidence": policy.min_confidence,
+            "max_citations": policy.max_citations,
+            "citation_margin": policy.citation_margin,
+        },
+        measures={name: estimate(measure, outcomes, samples) for name, measure in MEASURES.items()},
+        languages=tuple(_by_language(records)),
+        timings_ms=timings(records),
+        risk_coverage=tuple(risk_coverage(outcomes.confidence, outcomes.right)),
+        calibration=tuple(calibration_bins(outcomes.confidence, outcomes.right)),
+        baselines=tuple(trivial),
+        records=tuple(records),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    name = f"{file.stem}-{report.created.replace(':', '')}.json"
-    (out / name).write_text(json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n", "utf-8")
-    return report
 
 
-def run_case(case: Case, library: Library, policy: AnswerPolicy) -> Record:
-    """Search and ask one case."""
-    hits = library.search(case.question, TOP_K).hits
-    relevance = [overlaps(hit.document.source, hit.passage.span, case.gold) for hit in hits]
-    answer = answer_question(library, case.question, top_k=TOP_K, policy=policy)
-    return Record(
+def run_case(
+    case: Case, library: Library, policy: AnswerPolicy, languages: Mapping[str, str] | None = None
+) -> Record:
+    """Ask one case; the ranking is measured for all together."""
+    document_language = next((languages[g.source] for g in case.gold if languages and g.source in languages), "")
+    asked = Record(
         id=case.id,
         language=case.language,
+        document_language=document_language,
+        group=case.group,
         question=case.question,
+        gold=tuple(_place(library, item.source, item.span) for item in case.gold),
         answerable=case.answerable,
-        answered=answer.answerable,
+        answered=False,
+        confidence=0.0,
+        quote=None,
+        right=False,
+        rank=None,
+        measures={},
+        citations=0,
+        valid_citations=0,
+        timings_ms={},
+    )
+    # With the threshold at 0 the evidence of a refused question can be judged, too; the decision is the policy's.
+    try:
+        answer = answer_question(library, case.question, policy=replace(policy, min_confidence=0.0))
+    except QuestionRejected:  # such as one that is too long; a dataset may hold anything
+        return asked
+    first = answer.citations[0] if answer.citations else None
+    return replace(
+        asked,
+        answered=first is not None and answer.confidence >= policy.min_confidence,
         confidence=answer.confidence,
-        hit_at_1=hit_at(relevance, 1),
-        hit_at_5=hit_at(relevance, 5),
-        reciprocal_rank=reciprocal_rank(relevance),
-        quote_hit_at_1=_quote_hit(case, answer),
+        quote=_quoted(first) if first else None,
+        right=first is not None and overlaps(first.hit.document.source, first.span, case.gold),
         citations=len(answer.citations),
         valid_citations=sum(_is_valid(library, answer)),
-        quote_characters=len(answer.citations[0].quote) if answer.citations else 0,
-        milliseconds=answer.timings_ms["total"],
+        timings_ms={name: round(value, 3) for name, value in answer.timings_ms.items()},
     )
 
 
-def summarise(records: list[Record]) -> dict[str, float | None]:
-    """Average the measures: retrieval and quotes over answerable cases, refusals over all."""
-    answerable = [record for record in records if record.answerable]
-    refused = [record for record in records if not record.answered]
-    unanswerable = [record for record in records if not record.answerable]
-    cited = sum(record.citations for record in records)
-    return {
-        "cases": float(len(records)),
-        "answerable": float(len(answerable)),
-        "hit@1": mean([record.hit_at_1 for record in answerable]),
-        "hit@5": mean([record.hit_at_5 for record in answerable]),
-        "MRR@10": mean([record.reciprocal_rank for record in answerable]),
-        "quote hit@1": mean([record.quote_hit_at_1 or 0.0 for record in answerable]),
-        "citation validity": sum(record.valid_citations for record in records) / cited if cited else None,
-        "refusal precision": mean([float(not record.answerable) for record in refused]),
-        "refusal recall": mean([float(not record.answered) for record in unanswerable]),
-        "median ms": sorted(record.milliseconds for record in records)[len(records) // 2],
-    }
+def write_json(report: Report, out: Path) -> Path:
+    """Write the report into the folder ``out`` under a name that is not taken; return the file."""
+    out.mkdir(parents=True, exist_ok=True)
+    stem = "".join(c if c.isalnum() or c in "-." else "-" for c in f"{report.dataset}-{report.created}")
+    content = json.dumps(asdict(report), ensure_ascii=False, indent=1) + "\n"
+    for number in range(1, 1000):
+        file = out / (f"{stem}.json" if number == 1 else f"{stem}-{number}.json")
+        try:
+            with file.open("x", encoding="utf-8") as stream:
+                stream.write(content)
+        except FileExistsError:
+            continue
+        return file
+    raise AssertionError("a thousand runs in one second")
 
 
 def summary_lines(report: Report) -> Iterator[str]:
     """Print a report's figures."""
-    yield f"{report.cases}: commit {report.commit}, generation {report.generation}, {report.engine}"
-    for name, value in report.summary.items():
-        yield f"  {name:20} {'-' if value is None else f'{value:.3f}'.rstrip('0').rstrip('.')}"
+    yield f"{report.dataset}: {len(report.records)} cases, commit {report.commit}, {report.engine}"
+    names = [system.name for system in report.baselines]
+    yield f"  {'':18} {'value':>7} {'95 % interval':>16}   {'  '.join(f'{name:>14}' for name in names)}".rstrip()
+    for name, found in report.measures.items():
+        others = [system.measures.get(name) for system in report.baselines]
+        row = "  ".join(f"{_figure(other):>14}" if other else " " * 14 for other in others)
+        span = "" if found.low is None else f"{_number(found.low)} to {_number(found.high)}"
+        yield f"  {name:18} {_figure(found):>7} {span:>16}   {row}".rstrip()
+    steps = ", ".join(f"{name} {step.median:.1f}" for name, step in report.timings_ms.items())
+    yield f"  milliseconds (median): {steps}"
 
 
-def _quote_hit(case: Case, answer: Answer) -> float | None:
-    if not answer.citations:
-        return None
-    first = answer.citations[0]
-    return float(overlaps(first.hit.document.source, first.span, case.gold))
+class Provenance(TypedDict):
+    """What a result must carry to be repeated: when, which commit, which versions."""
+
+    created: str
+    commit: str
+    versions: dict[str, str]
+
+
+def provenance() -> Provenance:
+    """Return when, from which commit and with which versions this runs."""
+    return Provenance(
+        created=datetime.now(UTC).isoformat(timespec="seconds"), commit=_commit(), versions=dict(_versions())
+    )
+
+
+def _measure(
+    pieces: Pieces, rankings: Mapping[str, list[str]], dataset: Dataset
+) -> tuple[dict[str, dict[str, float]], dict[str, int | None]]:
+    """Return the ranking measures of answerable cases, and for all the rank of the first relevant piece."""
+    whole = dataset.whole_documents
+    relevant = {case.id: pieces.relevant(case.gold, whole_documents=whole) for case in dataset.cases}
+    judged = {case: pieces.judged(found, whole_documents=whole) for case, found in rankings.items()}
+    ranks = {
+        case: next((rank for rank, name in enumerate(found, start=1) if name in relevant[case]), None)
+        for case, found in judged.items()
+    }
+    return measure_rankings(relevant, judged), ranks
+
+
+def _baseline(system: System, dataset: Dataset, answerable: Sequence[Case]) -> Baseline:
+    rankings, spent = timed(system, {case.id: case.question for case in answerable}, DEPTH)
+    measured, ranks = _measure(system.pieces, rankings, replace(dataset, cases=tuple(answerable)))
+    samples = draw_groups([case.group for case in answerable])
+    found: dict[str, Estimate] = {}
+    for name in RANKING:
+        values = np.array([measured[case.id][name] for case in answerable])
+        if len(values):
+            resampled = [float(values[rows].mean()) for rows in samples]
+            found[name] = interval(float(values.mean()), resampled, len(values))
+    median = float(np.median(spent)) if spent else 0.0
+    return Baseline(system.name, system.description, len(system.pieces), found, round(median, 3), ranks)
+
+
+def _by_language(records: Sequence[Record]) -> Iterator[LanguagePair]:
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in records:
+        if record.answerable:
+            groups[record.language, record.document_language].append(record)
+    for (asked, written), members in sorted(groups.items()):
+        outcomes, samples = Outcomes.of(members), draw_groups([record.group for record in members])
+        ranks = [record.rank for record in members if record.rank]
+        yield LanguagePair(
+            asked,
+            written,
+            round(fmean(ranks), 3) if ranks else None,
+            {name: estimate(MEASURES[name], outcomes, samples) for name in (*RANKING, "quote hit@1")},
+        )
+
+
+def timings(records: Sequence[Record]) -> dict[str, StepTime]:
+    """Return median and 95th percentile of every step."""
+    steps = dict.fromkeys(name for record in records for name in record.timings_ms)
+    found: dict[str, StepTime] = {}
+    for step in steps:
+        values = np.array([record.timings_ms[step] for record in records if step in record.timings_ms])
+        found[step] = StepTime(round(float(np.median(values)), 3), round(float(np.quantile(values, 0.95)), 3))
+    return found
+
+
+def _place(library: Library, source: str, span: Span) -> Place:
+    """Return a gold place with its words, which are empty if it was never indexed."""
+    document = library.catalogue.find_source(source)
+    words = library.quote(document.id, span) if document else None
+    return Place(source, span.start, span.end, words or "")
+
+
+def _quoted(citation: Citation) -> Place:
+    return Place(citation.hit.document.source, citation.span.start, citation.span.end, citation.quote)
 
 
 def _is_valid(library: Library, answer: Answer) -> Iterator[bool]:
@@ -155,13 +285,14 @@ def _is_valid(library: Library, answer: Answer) -> Iterator[bool]:
         )
 
 
-def provenance() -> dict[str, object]:
-    """Return what a result must carry to be repeated: when, which commit, which versions."""
-    return {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "versions": dict(_versions()),
-    }
+def _figure(found: Estimate) -> str:
+    return _number(found.value)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 10 else f"{value:.3f}"
 
 
 def _commit() -> str:

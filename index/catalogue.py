@@ -271,6 +271,16 @@ class Catalogue:
             raise NotFound("document_not_found", f"There is no document '{document_id}'.")
         return str(row[0])
 
+    def passages(self, document_id: str) -> list[Passage]:
+        """Return the passages of one document in reading order; none if the document is gone."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT passages.id, first, last FROM passages JOIN documents ON document = number"
+                " WHERE documents.id = ? ORDER BY first",
+                (document_id,),
+            ).fetchall()
+        return [Passage(id_, document_id, Span(first, last)) for id_, first, last in rows]
+
     def slice(self, document_id: str, span: Span) -> str | None:
         """Return the code points of ``span`` as they are stored now; ``None`` if the document is gone."""
         with self._reading() as connection:

@@ -8,13 +8,14 @@ Measured choices are in docs/decisions/0003-inference-engine.md.
 
 from __future__ import annotations
 
+import copy
 import json
 import queue
 import struct
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,6 @@ class OpenVinoEncoder:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.model_fingerprint = fingerprint
         """Of the model alone; what a projection fitted for it must carry."""
-        self._projection: Projection | None = load_projection(fingerprint)
-        if self._projection is not None:  # vectors and token states depend on these constants, too
-            fingerprint = sha256(f"{fingerprint} {self._projection.digest}".encode()).hexdigest()
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         core = openvino.Core()
@@ -107,14 +105,22 @@ class OpenVinoEncoder:
         self._idle = requests(cores)
         self._alone = requests(1)
         self._streams = cores
-        self.info = EncoderInfo(
-            name,
-            fingerprint,
-            int(config["hidden_size"]),
-            limit,
-            self._projection.dimension if self._projection else 0,
-            f"openvino-{precision}",
-        )
+        self._projection: Projection | None = None
+        self.info = EncoderInfo(name, fingerprint, int(config["hidden_size"]), limit, 0, f"openvino-{precision}")
+        if (projection := load_projection(fingerprint)) is not None:
+            self._use(projection)
+
+    def with_projection(self, projection: Projection) -> OpenVinoEncoder:
+        """Return the same model with other constants; both share the compiled graph."""
+        other = copy.copy(self)
+        other._use(projection)
+        return other
+
+    def _use(self, projection: Projection) -> None:
+        """Take constants; vectors and token states depend on them, and so does the fingerprint."""
+        self._projection = projection
+        fingerprint = sha256(f"{self.model_fingerprint} {projection.digest}".encode()).hexdigest()
+        self.info = replace(self.info, fingerprint=fingerprint, token_dimension=projection.dimension)
 
     @property
     def centre(self) -> Vectors | None:
@@ -171,8 +177,10 @@ class OpenVinoEncoder:
     def _encode(self, prompt: str, texts: Sequence[str], want: str = "") -> tuple[Vectors, list[_States]]:
         limit = self.info.max_tokens
         inputs = [
-            _Tokens(encoding, len(prompt), limit)
-            for encoding in self._tokenizer.encode_batch([prompt + text for text in texts])
+            _Tokens(encoding, prompt + text, len(prompt), limit)
+            for encoding, text in zip(
+                self._tokenizer.encode_batch([prompt + text for text in texts]), texts, strict=True
+            )
         ]
         vectors = np.empty((len(texts), self.info.dimension), np.float32)
         states: list[_States] = [_NO_STATES] * len(texts)
@@ -249,14 +257,17 @@ class _Tokens:
 
     __slots__ = ("content", "ids", "starts")
 
-    def __init__(self, encoding: Encoding, prompt: int, limit: int) -> None:
+    def __init__(self, encoding: Encoding, text: str, prompt: int, limit: int) -> None:
         ids, offsets = encoding.ids, encoding.offsets
         if len(ids) > limit:
             ids, offsets = [*ids[: limit - 1], ids[-1]], [*offsets[: limit - 1], offsets[-1]]
         self.ids: list[int] = ids
-        # Special tokens have empty offsets; the prompt's tokens begin before the text does.
-        self.content = np.array([row for row, (start, end) in enumerate(offsets) if end > start >= prompt], np.int64)
-        self.starts = np.array([offsets[row][0] - prompt for row in self.content], np.int64)
+        # A word's first token includes the space before it, which for the first word belongs to the prompt.
+        begins = [end - len(text[start:end].lstrip()) for start, end in offsets]
+        # Special tokens are empty; the prompt's tokens begin before the text does.
+        content = [row for row, (_, end) in enumerate(offsets) if end > begins[row] >= prompt]
+        self.content = np.array(content, np.int64)
+        self.starts = np.array([begins[row] - prompt for row in content], np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,17 @@ ModelOption = Annotated[
     ),
 ]
 CollectionOption = Annotated[str, typer.Option("--collection", help="Documents that are searched together.")]
+CasesArgument = Annotated[
+    Path,
+    typer.Argument(metavar="CASES", help="Cases: JSON lines, xquad-dev, JSON of the SQuAD family, a BEIR folder."),
+]
+CorpusOption = Annotated[str, typer.Option("--corpus", help="Of xquad-dev: full or gapped.")]
+DocumentsOption = Annotated[
+    str, typer.Option("--documents", metavar="LANGUAGE", help="Of xquad-dev: the documents' language.")
+]
+QuestionsOption = Annotated[
+    str, typer.Option("--questions", metavar="LANGUAGES", help="Of xquad-dev: the questions' languages, as en,de.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly the HTTP response body.")]
 
 _BATCH_CHARACTERS = 200_000
@@ -306,26 +317,77 @@ def show_model_path(config: ConfigOption = None, model: ModelOption = None) -> N
 
 @eval_app.command("run")
 @_named_failures
-def run_evaluation(
-    cases: Annotated[Path, typer.Argument(metavar="CASES", help="Cases as JSON lines.")],
+def run_evaluation(  # noqa: PLR0913, PLR0917 - each argument is an option
+    cases: CasesArgument,
     data: DataOption = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where results are written.")] = Path(
         "eval-results"
     ),
+    corpus: CorpusOption = "full",
+    documents: DocumentsOption = "de",
+    questions: QuestionsOption = "en",
+    baselines: Annotated[
+        bool, typer.Option("--baselines/--no-baselines", help="Also measure naive chunks and BM25.")
+    ] = True,
+    previous: Annotated[
+        Path | None, typer.Option("--previous", metavar="FILE", help="Show the differences from this earlier result.")
+    ] = None,
     config: ConfigOption = None,
     model: ModelOption = None,
 ) -> None:
-    """Ask every case what a user would ask and measure the answers.
+    """Ask every case what a user would ask, and write figures as JSON and as a page to read.
 
     Example: fundstelle eval run eval/data/sample.jsonl --data .demo --out results
     """
     settings = _settings(config, data=data, model=model)
-    from eval.run import run_cases, summary_lines
+    from eval.compare import read_report
+    from eval.formats import read_dataset
+    from eval.report import write_report
+    from eval.run import evaluate, summary_lines, write_json
 
-    with _library(settings) as library:
-        report = run_cases(cases, library, out, _policy(settings))
+    dataset = read_dataset(cases, corpus=corpus, documents=documents, questions=questions.split(","))
+    before = read_report(previous) if previous else None
+    with _library(settings) as library, _progress() as progress:
+        task = progress.add_task("Asking", total=len(dataset.cases))
+        report = evaluate(
+            dataset,
+            library,
+            _policy(settings),
+            beside=None if baselines else (),
+            progress=lambda name, done, total: progress.update(task, description=name, completed=done, total=total),
+        )
+    file = write_json(report, out)
+    write_report(report, file.with_suffix(".html"), before)
     for line in summary_lines(report):
         typer.echo(line)
+    typer.echo(f"{file}\n{file.with_suffix('.html')}")
+
+
+@eval_app.command("convert")
+@_named_failures
+def convert_dataset(
+    cases: CasesArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write documents and cases into.")],
+    corpus: CorpusOption = "full",
+    documents: DocumentsOption = "de",
+    questions: QuestionsOption = "en",
+) -> None:
+    """Write a dataset's documents as files that can be indexed, and its cases as JSON lines.
+
+    Example: fundstelle eval convert germanquad.json --out germanquad
+    """
+    from eval.formats import read_dataset, write_cases, write_documents
+
+    dataset = read_dataset(cases, corpus=corpus, documents=documents, questions=questions.split(","))
+    out.mkdir(parents=True, exist_ok=True)
+    if dataset.documents:
+        count = write_documents(dataset, out / "documents")
+        typer.echo(f"{count} documents: {out / 'documents'}")
+    if dataset.whole_documents:  # which lines of cases cannot say
+        typer.echo(f"{len(dataset.cases)} cases: stay where they are; ask them with 'fundstelle eval run {cases}'")
+    else:
+        write_cases(dataset, out / "cases.jsonl")
+        typer.echo(f"{len(dataset.cases)} cases: {out / 'cases.jsonl'}")
 
 
 @eval_app.command("compare")

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 import service.abstention
-from eval.metrics import expected_calibration_error, risk_coverage
 from index import Library, document_from_text
 from service.abstention import FEATURES, Calibration, confidence, features, load_calibration
 from service.evidence import find_evidence
@@ -57,20 +53,3 @@ def test_what_the_documents_cannot_say_is_refused(sample_library: Library) -> No
     foreign = ["Who won the 2014 World Cup?", "Wie hoch ist der Mount Everest?", "asdf qwer zxcv"]
     plain = ["What did Germany offer France?", "Wann wird die Gerberbrücke gesperrt?"]
     assert max(map(asked, foreign)) < min(map(asked, plain))
-
-
-def test_calibration_error_by_hand() -> None:
-    assert expected_calibration_error([0.95, 0.95], [True, True]) == pytest.approx(0.05)
-    assert expected_calibration_error([1.0, 1.0], [True, False]) == pytest.approx(0.5)
-    assert expected_calibration_error([], []) == 0
-
-
-def test_risk_coverage_by_hand() -> None:
-    curve = risk_coverage([0.9, 0.8, 0.7, 0.1], [True, True, False, False], points=4)
-    assert [(point["coverage"], point["risk"]) for point in curve] == [
-        (0.25, 0.0),
-        (0.5, 0.0),
-        (0.75, pytest.approx(1 / 3, abs=1e-4)),
-        (1.0, 0.5),
-    ]
-    assert all(math.isfinite(point["confidence"]) for point in curve)

@@ -85,10 +85,32 @@ def test_verify_says_what_is_wrong(data: Path, tmp_path: Path) -> None:
 def test_evaluation(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "results"
     done = run("eval", "run", "eval/data/sample.jsonl", "--data", str(data), "--out", str(out))
-    assert re.search(r"citation validity +1$", done.stdout, re.MULTILINE)
+    assert re.search(r"citation validity +1\.000 +1\.000 to 1\.000$", done.stdout, re.MULTILINE)
+    assert "BM25" in done.stdout
     (file,) = out.glob("*.json")
     assert len(json.loads(file.read_text())["records"]) == 40
+    assert "citation validity" in file.with_suffix(".html").read_text("utf-8")
     assert "40 cases" in run("eval", "compare", str(file), str(file)).stdout
+
+
+def test_a_dataset_brings_its_documents(tmp_path: Path) -> None:
+    """Convert, index, ask: the answer's words are found where the dataset says they are."""
+    context = "Der Markt beginnt um sieben Uhr. Am Brunnen verkauft die Imkerin Honig aus drei Dörfern."
+    answer = {"text": "sieben Uhr", "answer_start": context.index("sieben Uhr")}
+    asked = [
+        {"id": "1", "question": "Wann beginnt der Markt?", "answers": [answer]},
+        {"id": "2", "question": "Wer war Kaiser?", "answers": [], "is_impossible": True},
+    ]
+    squad = tmp_path / "squad.json"
+    content = {"data": [{"title": "Markt", "paragraphs": [{"context": context, "qas": asked}]}]}
+    squad.write_text(json.dumps(content), "utf-8")
+    out, data = str(tmp_path / "out"), str(tmp_path / "data")
+    assert "1 documents" in run("eval", "convert", str(squad), "--out", out).stdout
+    run("index", f"{out}/documents", "--data", data)
+    for cases in (str(squad), f"{out}/cases.jsonl"):
+        done = run("eval", "run", cases, "--data", data, "--out", str(tmp_path / "results"), "--no-baselines")
+        assert re.search(r"quote hit@1 +1\.000", done.stdout), done.stdout
+        assert "BM25" not in done.stdout
 
 
 @pytest.mark.parametrize(

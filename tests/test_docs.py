@@ -30,8 +30,9 @@ import pytest
 import typer.main
 
 import index
-from eval import compare, run
-from eval.cases import read_cases
+from eval.formats import read_dataset
+from eval.measures import MEASURES
+from eval.records import Record, Report
 from index.encoder import Encoder, default_models_folder
 from index.errors import all_codes
 from index.load import decode
@@ -173,12 +174,6 @@ def flags() -> dict[str, str]:
     }
 
 
-def measures() -> set[str]:
-    """Return what an evaluation averages, by asking it to average one record of zeros."""
-    zeros: dict[str, Any] = {field.name: 0 for field in dataclasses.fields(run.Record)}
-    return set(run.summarise([run.Record(**zeros)]))
-
-
 def modules() -> set[str]:
     found = {
         f"{package}.{file.stem}" for package in ("index", "service", "eval") for file in (ROOT / package).glob("*.py")
@@ -223,10 +218,10 @@ COMPARISONS = {
     "settings": Comparison("docs/settings.md", lambda: set(Settings.model_fields), column("setting")),
     "commands": Comparison("docs/cli.md", command_names, documented_commands),
     "error codes": Comparison("docs/errors.md", lambda: {*all_codes(), *PROTOCOL}, column("code")),
-    "measures": Comparison("docs/evaluation.md", measures, column("measure")),
+    "measures": Comparison("docs/evaluation.md", lambda: set(MEASURES), column("measure")),
     "record fields": Comparison(
         "docs/evaluation.md",
-        lambda: {field.name for field in dataclasses.fields(run.Record)},
+        lambda: {field.name for field in dataclasses.fields(Record)},
         column("field of a record"),
     ),
     "library": Comparison("docs/library.md", lambda: set(index.__all__), column("name")),
@@ -339,9 +334,9 @@ def test_options_have_the_right_default_and_range() -> None:
                 assert f"{parameter.min} to {parameter.max}" in row, (words, parameter.opts)
 
 
-def test_compared_measures_and_the_parts_of_a_report_are_explained() -> None:
+def test_the_parts_of_a_report_are_explained() -> None:
     named = spans(read("docs/evaluation.md"))
-    for name in (*compare.MEASURES, *(field.name for field in dataclasses.fields(run.Report))):
+    for name in (field.name for field in dataclasses.fields(Report)):
         assert name in named, name
 
 
@@ -384,12 +379,12 @@ def test_the_examples_of_http_have_the_form_of_requests_and_responses(openapi: d
 def test_the_example_of_a_case_is_one(tmp_path: Path) -> None:
     file = tmp_path / "cases.jsonl"
     file.write_text(fences(read("docs/evaluation.md"), "json")[0], "utf-8")
-    (case,) = read_cases(file)
+    (case,) = read_dataset(file).cases
     assert case.answerable
 
 
 def test_the_number_of_sample_cases_is_right() -> None:
-    cases = read_cases(ROOT / "eval" / "data" / "sample.jsonl")
+    cases = read_dataset(ROOT / "eval" / "data" / "sample.jsonl").cases
     without = sum(not case.answerable for case in cases)
     stated = " ".join(read("docs/evaluation.md").split())
     assert f"has {len(cases)} cases on the articles in `sample/`; {without} of them have no answer" in stated

@@ -171,9 +171,11 @@ def main() -> None:
         "questions": len(observations),
         "folds": FOLDS,
         "leave_articles_out": {pair: {k: round(v, 4) for k, v in each.items()} for pair, each in figures.items()},
-        "threshold": round(float(np.mean(thresholds)), 3),
         "risk_coverage": [asdict(point) for point in risk_coverage(scores, right)],
-        **asdict(calibration),
+        "threshold": round(float(np.mean(thresholds)), 3),
+        "intercept": calibration.intercept,
+        "weights": calibration.weights,
+        "usual": calibration.usual,
     }
     target = Path(service.abstention.__file__).parent / "calibration.json"
     target.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")

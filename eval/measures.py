@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.cases import CasesRejected, Gold
-from eval.records import CalibrationBin, Estimate, Record, RiskPoint
+from eval.records import CalibrationBin, Estimate, Record
 from index import Span
+from service.abstention import RiskPoint
 
 DEPTH = 10
 """Ranks that count."""

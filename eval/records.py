@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from service.abstention import RiskPoint
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -76,15 +78,6 @@ class Baseline:
     median_ms: float
     ranks: Mapping[str, int | None]
     """By case: rank of the first relevant piece."""
-
-
-@dataclass(frozen=True, slots=True)
-class RiskPoint:
-    """Answering only from ``confidence`` on answers ``coverage`` of all questions, ``risk`` of those wrongly."""
-
-    coverage: float
-    confidence: float
-    risk: float
 
 
 @dataclass(frozen=True, slots=True)

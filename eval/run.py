@@ -107,8 +107,10 @@ def evaluate(
         engine=info.engine,
         settings={
             "min_confidence": policy.min_confidence,
-            "max_citations": policy.max_citations,
+            "max_statements": policy.max_statements,
+            "max_sources": policy.max_sources,
             "citation_margin": policy.citation_margin,
+            "difference_margin": policy.difference_margin,
         },
         measures={name: estimate(measure, outcomes, samples) for name, measure in MEASURES.items()},
         languages=tuple(_by_language(records)),

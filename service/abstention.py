@@ -18,6 +18,7 @@ from statistics import fmean, pstdev
 import numpy as np
 
 from index import Hit
+from index.errors import SettingsRejected
 from service.evidence import Evidence
 
 FEATURES = (
@@ -36,18 +37,46 @@ _FEWEST = 3
 
 
 @dataclass(frozen=True, slots=True)
+class RiskPoint:
+    """Answering only from ``confidence`` on answers ``coverage`` of all questions, ``risk`` of those wrongly."""
+
+    coverage: float
+    confidence: float
+    risk: float
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """A logistic regression; ``usual`` stands in for a feature that cannot be told."""
 
     intercept: float
     weights: Mapping[str, float]
     usual: Mapping[str, float]
+    threshold: float = 0.5
+    """Confidence that best tells questions with an answer from those without."""
+    curve: tuple[RiskPoint, ...] = ()
+    """What was measured on articles that the weights had not seen."""
+
+    def confidence_for(self, max_risk: float) -> float:
+        """Return the least confidence from which on at most ``max_risk`` of the answers were wrong.
+
+        Raises:
+            SettingsRejected: if no confidence was enough for that.
+        """
+        able = [point for point in self.curve if point.risk <= max_risk]
+        if not able:
+            least = min((point.risk for point in self.curve), default=1.0)
+            raise SettingsRejected(
+                "settings_invalid", f"max_risk is {max_risk}, but the least risk that was measured is {least}."
+            )
+        return min(point.confidence for point in able)
 
 
 def load_calibration() -> Calibration:
     """Return the shipped calibration."""
     stored = json.loads(_FILE.read_text("utf-8"))
-    return Calibration(stored["intercept"], stored["weights"], stored["usual"])
+    curve = tuple(RiskPoint(**point) for point in stored["risk_coverage"])
+    return Calibration(stored["intercept"], stored["weights"], stored["usual"], stored["threshold"], curve)
 
 
 def features(hits: Sequence[Hit], evidence: Sequence[Evidence]) -> dict[str, float | None]:

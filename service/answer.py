@@ -7,24 +7,42 @@ citation whose place no longer says what was found is dropped.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from index import DEFAULT_COLLECTION, Filters, Hit, Library, Span
+from index.errors import SettingsRejected
 from service.abstention import Calibration, confidence, load_calibration
-from service.evidence import Evidence, find_evidence
 from service.receipts import Receipt, make_receipt
+from service.statements import Statement, find_statements
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerPolicy:
     """What an operator decides about answers."""
 
-    min_confidence: float = 0.24
+    min_confidence: float = field(default_factory=lambda: load_calibration().threshold)
     calibration: Calibration = field(default_factory=load_calibration)
-    max_citations: int = 3
+    max_statements: int = 3
+    max_sources: int = 3
+    """Of one statement, if several documents have it in the same words."""
     citation_margin: float = 0.03
     """Further evidence is cited while its score is at most this much below the best."""
+    difference_margin: float = 0.1
+    """The same for evidence that says nearly the same as better evidence of another document, but not quite."""
+
+
+def make_policy(min_confidence: float | None, max_risk: float | None) -> AnswerPolicy:
+    """Return the policy that two settings ask for, of which one may be given.
+
+    Raises:
+        SettingsRejected: if both are, or so little risk was never measured.
+    """
+    if min_confidence is not None and max_risk is not None:
+        raise SettingsRejected("settings_invalid", "Set min_confidence or max_risk, not both.")
+    if max_risk is not None:
+        return AnswerPolicy(min_confidence=load_calibration().confidence_for(max_risk))
+    return AnswerPolicy() if min_confidence is None else AnswerPolicy(min_confidence=min_confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +55,10 @@ class Citation:
     quote: str
     score: float
     receipt: Receipt
+    same_as: int | None = None
+    """Number of the citation that has all of these words, if this is another source of one statement."""
+    differs_from: int | None = None
+    """Number of the citation that says nearly the same, but not quite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +103,11 @@ def answer_question(
     rules = policy or AnswerPolicy()
     started = time.perf_counter()
     result = library.search(question, max(top_k, CONTEXT), collection, filters)
-    hits = result.hits[:top_k]
-    evidence = find_evidence(hits)
-    probability = confidence(result.hits, evidence, rules.calibration)
+    statements, distinct = find_statements(result.hits, top_k)
+    probability = confidence(distinct, [statement.evidence for statement in statements], rules.calibration)
     citations: tuple[Citation, ...] = ()
     if probability >= rules.min_confidence:
-        citations = _cite(library, _worth_citing(evidence, rules), result.generation)
+        citations = tuple(_cite(library, _worth_citing(statements, rules), rules, result.generation))
     answerable = bool(citations)
     timings = dict(result.timings_ms)
     timings["total"] = (time.perf_counter() - started) * 1000
@@ -94,26 +115,40 @@ def answer_question(
         question=question,
         answerable=answerable,
         confidence=probability,
-        text="\n".join(citation.quote for citation in citations) if answerable else None,
+        text="\n".join(each.quote for each in citations if each.same_as is None) if answerable else None,
         citations=citations,
-        closest=() if answerable else hits,
+        closest=() if answerable else result.hits[:top_k],
         generation=result.generation,
         timings_ms=timings,
     )
 
 
-def _worth_citing(evidence: list[Evidence], rules: AnswerPolicy) -> list[Evidence]:
-    best = evidence[0].score if evidence else 0.0
-    return [item for item in evidence[: rules.max_citations] if item.score >= best - rules.citation_margin]
+def _worth_citing(statements: list[Statement], rules: AnswerPolicy) -> Iterator[Statement]:
+    chosen: list[Statement] = []
+    for statement in statements:
+        disputed = any(statement.differs_from is each for each in chosen)
+        margin = rules.difference_margin if disputed else rules.citation_margin
+        if len(chosen) < rules.max_statements and statement.evidence.score >= statements[0].evidence.score - margin:
+            chosen.append(statement)
+            yield statement
 
 
-def _cite(library: Library, evidence: list[Evidence], generation: int) -> tuple[Citation, ...]:
+def _cite(
+    library: Library, statements: Iterable[Statement], rules: AnswerPolicy, generation: int
+) -> Iterator[Citation]:
     """Number the evidence whose stored text still says what was found."""
-    citations: list[Citation] = []
-    for item in evidence:
-        quote = library.quote(item.hit.document.id, item.span)
-        offset = item.hit.passage.span.start
-        if quote and quote == item.hit.text[item.span.start - offset : item.span.end - offset]:
-            receipt = make_receipt(item.hit.document, generation, item.span, quote)
-            citations.append(Citation(len(citations) + 1, item.hit, item.span, quote, item.score, receipt))
-    return tuple(citations)
+    number = 0
+    numbers: dict[int, int] = {}
+    for statement in statements:
+        first: int | None = None
+        for item in (statement.evidence, *statement.copies)[: rules.max_sources]:
+            quote = library.quote(item.hit.document.id, item.span)
+            offset = item.hit.passage.span.start
+            if quote and quote == item.hit.text[item.span.start - offset : item.span.end - offset]:
+                number += 1
+                receipt = make_receipt(item.hit.document, generation, item.span, quote)
+                differs_from = numbers.get(id(statement.differs_from)) if first is None else None
+                yield Citation(number, item.hit, item.span, quote, item.score, receipt, first, differs_from)
+                first = first or number
+        if first:
+            numbers[id(statement)] = first

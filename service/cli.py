@@ -176,7 +176,9 @@ def ask(
         return
     for citation in answer.citations:
         document = citation.hit.document
-        typer.echo(f"[{citation.number}] {citation.quote}")
+        quote = f"the same words as in [{citation.same_as}]" if citation.same_as else citation.quote
+        differs = f" (differs from [{citation.differs_from}])" if citation.differs_from else ""
+        typer.echo(f"[{citation.number}] {quote}{differs}")
         typer.echo(f"    {document.source} {_place(citation.span)}, {document.language}: {document.title}\n")
     typer.echo(f"confidence {answer.confidence:.2f}, {answer.timings_ms['total']:.0f} ms")
 
@@ -414,9 +416,9 @@ def _settings(config: Path | None, **flags: Any) -> Settings:
 
 
 def _policy(settings: Settings) -> Any:
-    from service.answer import AnswerPolicy
+    from service.answer import make_policy
 
-    return AnswerPolicy(min_confidence=settings.min_confidence)
+    return make_policy(settings.min_confidence, settings.max_risk)
 
 
 @contextmanager

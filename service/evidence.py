@@ -42,11 +42,12 @@ class Evidence:
 
 def find_evidence(hits: tuple[Hit, ...]) -> list[Evidence]:
     """Return the best quote of each hit, best first; a hit without sentences has none."""
-    found = [max(windows, key=lambda item: item.score) for hit in hits if (windows := list(_windows(hit)))]
+    found = [max(own, key=lambda item: item.score) for hit in hits if (own := list(windows(hit)))]
     return sorted(found, key=lambda item: (-item.score, item.hit.rank))
 
 
-def _windows(hit: Hit) -> Iterator[Evidence]:
+def windows(hit: Hit) -> Iterator[Evidence]:
+    """Yield every run of one to three neighbouring sentences that is short enough to be quoted."""
     spans = [sentence.span for sentence in hit.sentences]
     words = _word_matches(hit)
     for first in range(len(spans)):

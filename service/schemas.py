@@ -225,6 +225,13 @@ class CitationBody(BaseModel):
     passage: SurroundingBody
     score: float
     receipt: ReceiptBody
+    same_as: Annotated[
+        int | None,
+        Field(description="Number of the citation that has all of these words: another source of one statement."),
+    ]
+    differs_from: Annotated[
+        int | None, Field(description="Number of the citation of another document that says nearly the same.")
+    ]
 
 
 class AskResponse(BaseModel):
@@ -250,6 +257,8 @@ class AskResponse(BaseModel):
                             "passage": {key: _PASSAGE_EXAMPLE[key] for key in ("start", "end", "text")},
                             "score": 0.87,
                             "receipt": _RECEIPT_EXAMPLE,
+                            "same_as": None,
+                            "differs_from": None,
                         }
                     ],
                     "closest": [],
@@ -405,6 +414,8 @@ def _citation_body(citation: Citation) -> CitationBody:
             end=receipt.end,
             quote_sha256=receipt.quote_sha256,
         ),
+        same_as=citation.same_as,
+        differs_from=citation.differs_from,
     )
 
 

@@ -42,9 +42,13 @@ class Settings(BaseModel):
     host: Annotated[str, Field(min_length=1, description="Address the service listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port the service listens on; 0 picks a free one.")] = 8000
     min_confidence: Annotated[
-        float,
+        float | None,
         Field(ge=0, le=1, description="Least confidence an answer needs; below it the documents 'do not say'."),
-    ] = 0.24
+    ] = None
+    max_risk: Annotated[
+        float | None,
+        Field(ge=0.01, le=1, description="Share of answers that may be wrong; chooses min_confidence accordingly."),
+    ] = None
 
 
 def load_settings(

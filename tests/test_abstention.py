@@ -4,9 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import service.abstention
 from index import Library, document_from_text
-from service.abstention import FEATURES, Calibration, confidence, features, load_calibration
+from index.errors import SettingsRejected
+from service.abstention import FEATURES, Calibration, RiskPoint, confidence, features, load_calibration
+from service.answer import make_policy
 from service.evidence import find_evidence
 
 STORED = json.loads((Path(service.abstention.__file__).parent / "calibration.json").read_text("utf-8"))
@@ -40,6 +44,23 @@ def test_more_evidence_is_more_confidence(library: Library) -> None:
     bad = library.search("zebra zeppelin zucchini", 20).hits
     assert confidence(good, find_evidence(good), calibration) > confidence(bad, find_evidence(bad), calibration)
     assert confidence((), [], calibration) == 0.0
+
+
+def test_the_operator_chooses_the_risk() -> None:
+    """More confidence is asked for where less may be wrong; what was never measured is not promised."""
+    calibration = load_calibration()
+    loose, strict = calibration.confidence_for(0.3), calibration.confidence_for(0.1)
+    assert 0 < loose < strict < 1
+    for allowed, least in ((0.3, loose), (0.1, strict)):
+        (point,) = [each for each in calibration.curve if each.confidence == least]
+        assert point.risk <= allowed
+    assert make_policy(None, 0.1).min_confidence == strict
+    assert make_policy(0.7, None).min_confidence == 0.7
+    assert make_policy(None, None).min_confidence == calibration.threshold
+    with pytest.raises(SettingsRejected):
+        make_policy(0.5, 0.1)
+    with pytest.raises(SettingsRejected):
+        Calibration(0, {}, {}, 0.5, (RiskPoint(0.5, 0.9, 0.2), RiskPoint(1, 0.1, 0.4))).confidence_for(0.1)
 
 
 def test_what_the_documents_cannot_say_is_refused(sample_library: Library) -> None:

@@ -111,6 +111,17 @@ def test_from_upload_to_the_highlighted_source(page: Page) -> None:
     expect(page.locator(".source-text")).to_be_hidden()
 
 
+def test_sources_of_one_statement_and_differing_ones_are_told(page: Page) -> None:
+    fee = "Die Pacht für den Garten beträgt vierzig Euro im Jahr."
+    for name, text in (("a", fee), ("b", fee), ("c", fee.replace("vierzig", "fünfzig"))):
+        upload(page, f"{name}.txt", text)
+    ask(page, "Wie hoch ist die Pacht für den Garten im Jahr?")
+    relations = page.locator(".turn").last.locator(".place")
+    expect(relations.nth(0).locator(".relation")).to_have_count(0)
+    expect(relations.nth(1)).to_contain_text("The same words as in 1")
+    expect(relations.nth(2)).to_contain_text("Differs from 1")
+
+
 def test_hostile_text_stays_text(page: Page) -> None:
     upload(page, "boese.txt", TEXT)
     ask(page, f"Wie heißt der Fährmann Jörg {HOSTILE}?")

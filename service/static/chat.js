@@ -29,6 +29,8 @@
  * @property {string} quote
  * @property {{start: number, end: number, text: string}} passage
  * @property {number} score
+ * @property {number | null} [same_as] the citation that has these words, too
+ * @property {number | null} [differs_from] a citation that says nearly the same
  *
  * @typedef {Object} Answer
  * @property {boolean} answerable
@@ -102,6 +104,8 @@ const STRINGS = {
     searching: 'Searching the documents …',
     answered: ['Answer with 1 quote.', 'Answer with {n} quotes.'],
     citations: 'Citations',
+    sameAs: 'The same words as in {n}, in another document.',
+    differsFrom: 'Differs from {n}: compare the two.',
     confidence: ['Very sure', 'Fairly sure', 'Rather unsure', 'Unsure'],
     confidenceTitle: 'Probability that the documents answer this: {p}',
     notAnswered: 'The documents do not say.',
@@ -173,6 +177,8 @@ const STRINGS = {
     searching: 'Suche in den Dokumenten …',
     answered: ['Antwort mit 1 Zitat.', 'Antwort mit {n} Zitaten.'],
     citations: 'Fundstellen',
+    sameAs: 'Dieselben Worte wie in {n}, in einem anderen Dokument.',
+    differsFrom: 'Weicht von {n} ab: bitte vergleichen.',
     confidence: ['Sehr sicher', 'Ziemlich sicher', 'Eher unsicher', 'Unsicher'],
     confidenceTitle: 'Wahrscheinlichkeit, dass die Dokumente das beantworten: {p}',
     notAnswered: 'Das steht nicht in den Dokumenten.',
@@ -732,8 +738,19 @@ function renderCitation(citation, place) {
   return renderPlace(
     place,
     element('blockquote', { lang: citation.language, dir: 'auto' }, citation.quote),
+    renderRelation(citation),
     renderPassage(citation),
   );
+}
+
+/**
+ * How a citation relates to a better one of another document.
+ * @param {Citation} citation
+ * @returns {HTMLElement | null}
+ */
+function renderRelation({ same_as: same, differs_from: other }) {
+  if (same) return element('p', { class: 'relation' }, say(words.sameAs, { n: same }));
+  return other ? element('p', { class: 'relation' }, say(words.differsFrom, { n: other })) : null;
 }
 
 /** @param {Passage} passage @param {Place} place */
@@ -741,7 +758,6 @@ function renderClosest(passage, place) {
   return renderPlace(
     place,
     element('blockquote', { lang: passage.language, dir: 'auto' }, passage.text),
-    null,
   );
 }
 
@@ -750,16 +766,16 @@ function renderClosest(passage, place) {
  * does the same, unless it selects text or meets another control.
  * @param {Place} place
  * @param {HTMLElement} quote
- * @param {HTMLElement | null} passage
+ * @param {...(HTMLElement | null)} more what else there is to say or to open
  */
-function renderPlace(place, quote, passage) {
+function renderPlace(place, quote, ...more) {
   const caption = element(
     'figcaption',
     { class: 'facts' },
     renderTitle(place),
     ...renderFacts(place, scoreFact(place.score)),
   );
-  const body = element('div', {}, element('figure', {}, quote, caption), passage);
+  const body = element('div', {}, element('figure', {}, quote, caption), ...more);
   const card = element('li', { class: 'place' }, renderChip(place), body);
   card.addEventListener('click', (event) => {
     const onControl = event.target instanceof Element && event.target.closest('button, details');

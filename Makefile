@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 INSTALLED := $(VENV)/.installed
 BUILD_IMAGE := ../shared/tools/build-image.sh
+# Articles and questions to measure quality on
+XQUAD ?= ../shared/data/xquad-dev
 NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
@@ -72,9 +74,11 @@ lock: ## write requirements/*.lock anew (UPGRADE=1 for newer versions)
 	$(COMPILE) pyproject.toml -c requirements/dev.lock -c requirements/torch.in -o requirements/runtime.lock
 	$(COMPILE) --group build -c requirements/dev.lock -o requirements/build.lock
 
-bench: setup ## measure embedding and serving; results in eval/results/
+bench: setup ## measure embedding, serving and quality; results in eval/results/
 	$(BIN)/python -m eval.bench_embedding
 	$(BIN)/python -m eval.bench_serving
+	@if [ -d $(XQUAD) ]; then $(BIN)/python -m eval.bench_quality $(XQUAD) --seeds ../shared; \
+	else echo "$(XQUAD) is not there: quality is not measured" >&2; fi
 
 image: ## build the container image and run it once, read-only and as nobody
 	@if [ -x $(BUILD_IMAGE) ]; then \

@@ -93,8 +93,9 @@ def observe_all(folder: Path, encoder: Encoder) -> list[Observation]:
 def matrix(observations: Sequence[Observation], usual: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """Return features as rows, what cannot be told replaced by ``usual`` or the column's mean."""
     rows = np.array([[np.nan if value is None else value for value in each.values] for each in observations])
-    means = np.nanmean(rows, axis=0) if usual is None else usual
-    return np.where(np.isnan(rows), means, rows)
+    known = ~np.isnan(rows)
+    means = np.where(known, rows, 0).sum(0) / np.maximum(known.sum(0), 1) if usual is None else usual
+    return np.where(known, rows, means)
 
 
 def calibrate(observations: Sequence[Observation]) -> tuple[Calibration, float]:

@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from eval.cases import CasesRejected
-from eval.measures import DEPTH, LOWER_IS_BETTER, NEITHER_IS_BETTER, RANKING
+from eval.measures import DEPTH, LOWER_IS_BETTER, NEITHER_IS_BETTER, RANKING, RESAMPLES
 from eval.records import Baseline, Estimate, LanguagePair, Place, Record, Report
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ EXPLANATIONS = {
 DOT_PLOT = ("hit@1", "hit@5", "MRR@10", "nDCG@10")
 LANGUAGE_MEASURES = ("hit@1", "hit@5", "MRR@10", "quote hit@1")
 HEAT_STEPS = 5
-HEAT_SPAN = 0.10
+HEAT_SPAN = 0.20
 """Difference between pairs of languages that deserves the strongest colour; smaller ones may be chance."""
 
 ROLES = ("ink", "soft", "line", "accent", "warn", "sheet", "other-1", "other-2", "other-3")
@@ -94,8 +94,10 @@ STYLE: Mapping[Any, object] = {
     "savefig.facecolor": "none",
     "legend.frameon": False,
 }
-WIDTH = 3.9
+WIDTH = 3.5
 """Inches of a plot: about what a phone shows, so that its words stay readable there."""
+NAME_SHOWN = 18
+"""Characters of a name on a plot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +215,8 @@ def render(report: Report, previous: Report | None = None) -> str:
             system=SYSTEM,
             depth=DEPTH,
             gold_shown=GOLD_SHOWN,
+            resamples=RESAMPLES,
+            drawn_groups=len({record.group or f"\0{record.id}" for record in report.records}),
             explanations=EXPLANATIONS,
             language_measures=LANGUAGE_MEASURES,
             groups=_groups(report),
@@ -225,7 +229,8 @@ def render(report: Report, previous: Report | None = None) -> str:
             heat=_heat(report.languages),
             failures=find_failures(report.records),
             failed={record.id: _labels(record) for record in report.records},
-            quote_language=_quote_language,
+            language_of=_language_of,
+            same_words=_same_words,
         )
         .lstrip()
     )
@@ -327,9 +332,9 @@ def _heat(pairs: Sequence[LanguagePair]) -> dict[tuple[str, str, str], int]:
             continue
         best = min(values.values()) if ranked else max(values.values())
         behind = {pair: abs(value - best) for pair, value in values.items()}
-        span = max(*behind.values(), 1.0 if ranked else HEAT_SPAN)
+        span = 1.0 if ranked else HEAT_SPAN
         for (question, document), distance in behind.items():
-            heat[question, document, name] = round(distance / span * HEAT_STEPS)
+            heat[question, document, name] = round(min(1.0, distance / span) * HEAT_STEPS)
     return heat
 
 
@@ -337,10 +342,18 @@ def _labels(record: Record) -> list[str]:
     return [kind.title for kind in FAILURES if kind.fits(record)]
 
 
-def _quote_language(record: Record) -> str:
-    """Return the language of the quote's document where it is known: it is the one with the gold."""
-    of_gold = record.quote and any(place.source == record.quote.source for place in record.gold)
-    return record.document_language if of_gold else ""
+def _language_of(record: Record, place: Place) -> str:
+    """Return the language of a place where it is known: in the document whose language the record names."""
+    known = next((gold.source for gold in record.gold if gold.text), None)
+    return record.document_language if place.source == known else ""
+
+
+def _same_words(record: Record) -> bool:
+    """Whether a wrong quote holds the very words of the gold: then it may be right although nobody marked it."""
+    if record.right or not record.quote:
+        return False
+    marked = [re.escape(words) for gold in record.gold if (words := gold.text.strip())]
+    return any(re.search(rf"(?<!\w){words}(?!\w)", record.quote.text, re.IGNORECASE) for words in marked)
 
 
 def _plots(report: Report) -> Iterator[Plot]:
@@ -383,7 +396,7 @@ def _draw_systems(report: Report) -> Plot | None:
         colour = ACCENT if number == 0 else OTHERS[(number - 1) % len(OTHERS)]
         axes.hlines(
             [y for y, *_ in points], [low for *_, low, _ in points], [high for *_, high in points], colour, lw=1.6
-        )
+        ).set_clip_on(False)
         axes.plot(
             [value for _, value, *_ in points],
             [y for y, *_ in points],
@@ -391,7 +404,8 @@ def _draw_systems(report: Report) -> Plot | None:
             color=colour,
             markerfacecolor=colour if number == 0 else SHEET,
             markersize=6 if number == 0 else 5,
-            label=system,
+            label=_short(system),
+            clip_on=False,
         )
         lowest = min([lowest, *(low for *_, low, _ in points)])
         said.append(f"{system}: " + ", ".join(f"{name} {decimals(each.value)}" for _, name, each in known))
@@ -400,7 +414,7 @@ def _draw_systems(report: Report) -> Plot | None:
     axes.set_yticks(range(len(names)), names, color=INK)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(max(0.0, int(lowest * 20 - 0.2) / 20), 1.004)
+    axes.set_xlim(max(0.0, int(lowest * 20 - 0.2) / 20), 1)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     figure.legend(loc="outside upper left", ncols=2, handletextpad=0.3, columnspacing=1.2, borderaxespad=0.2)
@@ -427,6 +441,7 @@ def _draw_ranks(report: Report) -> Plot | None:
     axes.set_xticks([*range(1, DEPTH + 1), DEPTH + 1.5], [*map(str, range(1, DEPTH + 1)), "none"])
     axes.set_xlabel("rank of the first relevant passage")
     axes.set_ylabel("questions")
+    axes.locator_params(axis="y", integer=True)
     axes.margins(y=0.12)
     return Plot(
         "ranks",
@@ -449,26 +464,26 @@ def _draw_risk_coverage(report: Report) -> Plot | None:
     figure = _figure(2.9)
     axes = figure.add_subplot()
     axes.step([each.coverage for each in curve], [each.risk for each in curve], color=ACCENT, lw=1.8, where="post")
-    highest = max(each.risk for each in curve)
     said = f"Answering every question would be wrong for {percent(curve[-1].risk)}."
     coverage, risk = (_value(report, name) for name in ("coverage", "risk"))
+    top = min(1.05, max(0.05, 1.35 * max(risk or 0.0, *(each.risk for each in curve))))
     if coverage is not None and risk is not None:
-        highest = max(highest, risk)
         axes.plot([coverage], [risk], "o", color=WARN, markersize=8, markeredgecolor=SHEET, markeredgewidth=1.5)
         threshold = _threshold(report)
         since = f" (confidence {threshold:.2f})" if threshold is not None else ""
+        left, above = coverage > 0.5, risk < 0.6 * top
         axes.annotate(
             f"now{since}:\n{percent(coverage)} answered,\n{percent(risk)} of them wrong",
             (coverage, risk),
-            xytext=(-9, 9) if coverage > 0.5 else (9, 9),
+            xytext=(-9 if left else 9, 9 if above else -9),
             textcoords="offset points",
-            ha="right" if coverage > 0.5 else "left",
+            ha="right" if left else "left",
+            va="bottom" if above else "top",
             fontsize=8.5,
+            bbox={"facecolor": SHEET, "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
         said = f"Now{since} {percent(coverage)} are answered and {percent(risk)} of those are wrong. {said}"
-    axes.set(
-        xlim=(0, 1.02), ylim=(0, max(0.05, highest * 1.35)), xlabel="questions answered", ylabel="of those wrong"
-    )
+    axes.set(xlim=(0, 1.02), ylim=(0, top), xlabel="questions answered", ylabel="of those wrong")
     _as_percent(axes, "xy")
     axes.grid()
     return Plot(
@@ -493,7 +508,14 @@ def _draw_calibration(report: Report) -> Plot | None:
         WARN,
         lw=2,
     )
-    axes.plot([each.confidence for each in bins], [each.right for each in bins], "o", color=ACCENT, markersize=6)
+    axes.plot(
+        [each.confidence for each in bins],
+        [each.right for each in bins],
+        "o",
+        color=ACCENT,
+        markersize=6,
+        clip_on=False,
+    )
     axes.text(0.03, 0.95, "too modest", color=SOFT, fontsize=8.5, va="top")
     axes.text(0.97, 0.05, "too sure", color=SOFT, fontsize=8.5, ha="right")
     axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), ylabel="right")
@@ -508,7 +530,7 @@ def _draw_calibration(report: Report) -> Plot | None:
     strip.set_yticks([])
     strip.margins(y=0.45)
     strip.spines["left"].set_visible(False)
-    strip.set_xlabel("stated confidence; below: questions in each tenth")
+    strip.set_xlabel("stated confidence; bars: number of questions")
     _as_percent(axes, "y")
     _as_percent(strip, "x")
     error = _value(report, "calibration error")
@@ -558,7 +580,8 @@ def _draw_confidence(report: Report) -> Plot | None:
     return Plot(
         "confidence",
         "Confidence of right and wrong",
-        "The better right evidence is apart from the other two, the better it can decide when to answer.",
+        "The further right evidence stands from the others, the better it can decide when to answer. "
+        "Each group has a scale of its own; its number of questions is in brackets.",
         _svg(figure, "confidence", "; ".join(said) + "."),
     )
 
@@ -577,7 +600,7 @@ def _draw_timings(report: Report) -> Plot | None:
         axes.text(
             time.p95 + widest * 0.015, row, f"{time.median:.3g} / {time.p95:.3g}", va="center", fontsize=8, color=INK
         )
-    axes.set_yticks(rows, [name for name, _ in steps], color=INK)
+    axes.set_yticks(rows, [_short(name) for name, _ in steps], color=INK)
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.spines["left"].set_visible(False)
@@ -603,6 +626,11 @@ def _figure(height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure((WIDTH, height), layout="constrained")
+
+
+def _short(name: str) -> str:
+    """Cut a name to what leaves room for the drawing."""
+    return name if len(name) <= NAME_SHOWN else f"{name[: NAME_SHOWN - 1]}…"
 
 
 def _as_percent(axes: Axes, which: str) -> None:

@@ -23,15 +23,17 @@ from service.evidence import Evidence
 
 FEATURES = (
     "passage_score",
-    "passage_cosine",
     "sentence_cosine",
     "word_match",
     "weakest_words",
+    "unmet_words",
     "margin",
     "standout",
     "evidence_margin",
 )
 _FILE = Path(__file__).parent / "calibration.json"
+_MET = 0.5
+"""Cosine of two token states from which on one word meets the other."""
 _FEWEST = 3
 """With fewer other passages than this, nothing can be said about standing out."""
 
@@ -93,14 +95,23 @@ def features(hits: Sequence[Hit], evidence: Sequence[Evidence]) -> dict[str, flo
     met = np.sort(matches.similarities.max(axis=1)) if matches is not None and matches.similarities.size else None
     return {
         "passage_score": best.hit.score,
-        "passage_cosine": best.hit.cosine,
         "sentence_cosine": best.sentence_cosine,
         "word_match": best.word_match,
         "weakest_words": None if met is None else float(met[:2].mean()),
+        "unmet_words": _unmet_words(best),
         "margin": best.hit.score - max(others) if enough else None,
         "standout": (best.hit.score - fmean(others)) / max(pstdev(others), 1e-3) if enough else None,
         "evidence_margin": best.score - evidence[1].score if enough and len(evidence) > 1 else None,
     }
+
+
+def _unmet_words(evidence: Evidence) -> float | None:
+    """Return the share of the question's weight that no word of the quote meets; ``None`` without token states."""
+    matches, origin = evidence.hit.matches, evidence.hit.passage.span.start
+    if matches is None:
+        return None
+    (met,) = matches.best_within([evidence.span.start - origin], [evidence.span.end - origin])
+    return float(matches.weights[met < _MET].sum())
 
 
 def confidence(hits: Sequence[Hit], evidence: Sequence[Evidence], calibration: Calibration) -> float:

@@ -38,6 +38,17 @@ def test_features_have_their_names_and_say_when_they_cannot_be_told(
     assert 0 <= confidence(hits, find_evidence(hits), load_calibration()) <= 1
 
 
+def test_unmet_words_are_those_the_quote_lacks(library: Library) -> None:
+    """A question in the document's own words is met; each foreign word adds its weight."""
+    shares = []
+    for question in ("The old bridge closes in October", "The old bridge closes in zanzibar", "zebra zeppelin"):
+        hits = library.search(question, 20).hits
+        shares.append(features(hits, find_evidence(hits))["unmet_words"])
+    assert shares[0] == 0
+    assert shares[1] == pytest.approx(1 / 6, abs=1e-6)
+    assert shares[2] == pytest.approx(1, abs=1e-6)
+
+
 def test_more_evidence_is_more_confidence(library: Library) -> None:
     calibration = Calibration(-1.0, dict.fromkeys(FEATURES, 1.0), dict.fromkeys(FEATURES, 0.0))
     good = library.search("when does the bridge close in October?", 20).hits

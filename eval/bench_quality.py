@@ -32,6 +32,7 @@ from index import Encoder, Library, Vectors, find_files, open_encoder, read_file
 from index.encoder import EncodedPassages, EncodedQuery
 from index.load import FoundFile
 from index.openvino_encoder import OpenVinoEncoder
+from index.projection import Projection
 from index.search import Ranking
 from service.answer import AnswerPolicy
 
@@ -62,7 +63,7 @@ def run_fold(
     folder: Path, encoder: OpenVinoEncoder, seen: dict[str, Article], held_out: set[str], table: Table
 ) -> None:
     """Fit on all other articles, ask about those held out."""
-    known = encoder.with_projection(fit([article for name, article in seen.items() if name not in held_out]))
+    known = encoder.with_projection(_constants(encoder, seen, held_out))
     gapped = observe_all(folder, known)
     calibration, least = calibrate([each for each in gapped if each.article not in held_out])
     policy = AnswerPolicy(min_confidence=least, calibration=calibration)
@@ -84,7 +85,7 @@ def run_ablations(
     folder: Path, encoder: OpenVinoEncoder, seen: dict[str, Article], held_out: set[str], table: Table
 ) -> None:
     """Ask the fold's English questions of German articles with one component at a time switched off."""
-    constants = fit([article for name, article in seen.items() if name not in held_out])
+    constants = _constants(encoder, seen, held_out)
     known = encoder.with_projection(constants)
     zero = np.zeros_like
     variants: dict[str, tuple[Encoder, Ranking]] = {
@@ -326,6 +327,10 @@ def lines(stored: dict[str, Any]) -> Iterator[str]:
         yield f"{name:34} {'  '.join(parts)}"
     yield f"median milliseconds {stored['milliseconds']['total']['median']}"
     yield f"seeds {stored.get('seeds')}"
+
+
+def _constants(encoder: OpenVinoEncoder, seen: dict[str, Article], held_out: set[str]) -> Projection:
+    return fit([article for name, article in seen.items() if name not in held_out], encoder.folded_tokens())
 
 
 def _held_out(folder: Path, corpus: str, written: str, asked: str, held_out: set[str]) -> list[Case]:

@@ -38,8 +38,8 @@ PAIRS = (("en", "de"), ("de", "de"), ("ru", "de"), ("en", "en"), ("ru", "en"))
 """Question language, document language."""
 TOP_K = 5
 FOLDS = 6
-STRENGTH = 0.1
-"""Inverse regularisation; flat between .01 and 10."""
+STRENGTH = 1.0
+"""Inverse regularisation; flat between .1 and 10."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,8 +87,14 @@ def observe(folder: Path, encoder: OpenVinoEncoder) -> dict[str, Article]:
     return seen
 
 
-def fit(articles: Sequence[Article], dimension: int = DIMENSION) -> Projection:
-    """Return the constants; shapes are those of :class:`index.projection.Projection`."""
+def fit(articles: Sequence[Article], folded: NDArray[np.int64], dimension: int = DIMENSION) -> Projection:
+    """Return the constants; shapes are those of :class:`index.projection.Projection`.
+
+    Args:
+        articles: what was observed.
+        folded: see :meth:`index.openvino_encoder.OpenVinoEncoder.folded_tokens`; "what" is as common as "What".
+        dimension: components to keep of a token's state.
+    """
     layers = [np.concatenate([part for a in articles for part in getattr(a, name)]) for name in ("below", "last")]
     passage_states = np.stack([rows.mean(0) for rows in layers])
     centred = [rows - mean for rows, mean in zip(layers, passage_states, strict=True)]
@@ -104,9 +110,17 @@ def fit(articles: Sequence[Article], dimension: int = DIMENSION) -> Projection:
         sums = np.stack([_total(each.below for each in asked), _total(each.last for each in asked)])
         states.append(sums / np.float32(tokens))
         vectors += [each.vectors for each in asked]
-        highest |= sum((each.ids for each in asked), Counter())
+        counts: Counter[int] = Counter()
+        for each in asked:
+            for id_, count in each.ids.items():
+                counts[int(folded[id_])] += count
+        highest |= counts
         questions = max(questions, sum(len(each.vectors) for each in asked))
-    common = sorted((token, count) for token, count in highest.items() if count > 1)
+    often = np.zeros(len(folded), np.int64)
+    for id_, count in highest.items():
+        often[id_] = count
+    often = often[folded]
+    common = np.flatnonzero(often > 1)
     return Projection(
         question_states=np.mean(states, axis=0),
         passage_states=passage_states,
@@ -118,8 +132,8 @@ def fit(articles: Sequence[Article], dimension: int = DIMENSION) -> Projection:
             ]
         ),
         basis=components[:, ::-1][:, :dimension],
-        common_ids=np.array([token for token, _ in common], np.int64),
-        common_counts=np.array([count for _, count in common], np.int64),
+        common_ids=common,
+        common_counts=often[common],
         questions=np.array(questions, np.int64),
     )
 
@@ -138,7 +152,7 @@ def main() -> None:
     if not isinstance(encoder, OpenVinoEncoder):
         raise SystemExit("the embedded model is not active")
     seen = observe(arguments.folder, encoder)
-    constants = asdict(fit(list(seen.values())))
+    constants = asdict(fit(list(seen.values()), encoder.folded_tokens()))
     target = Path(index.projection.__file__).parent / "projection.npz"
     np.savez_compressed(
         target,

@@ -160,6 +160,15 @@ class OpenVinoEncoder:
         encodings = self._tokenizer.encode_batch_fast([self._passage_prompt + text for text in texts])
         return [len(encoding) for encoding in encodings]
 
+    def folded_tokens(self) -> NDArray[np.int64]:
+        """Return for each token id the least id of those that differ from it in case only; shape (vocabulary,)."""
+        first: dict[str, int] = {}
+        pieces = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
+        folded = np.arange(1 + max(id_ for _, id_ in pieces))
+        for piece, id_ in pieces:
+            folded[id_] = first.setdefault(piece.casefold(), id_)
+        return folded
+
     def raw_states(
         self, texts: Sequence[str], *, questions: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], list[NDArray[np.int64]]]:

@@ -1,9 +1,11 @@
 """Whether the documents answer at all: a calibrated probability from what retrieval saw, not from one similarity.
 
 Cosines of this family of models are crowded: nonsense reaches .76, good answers start there. What tells them apart is
-how well the words of the question are met, and how far the best evidence stands out from the rest. The weights are a
-logistic regression fitted by ``python -m eval.fit_abstention`` on questions of which some had their paragraphs taken
-out of the documents; its target is that the first citation's quote is right.
+how well the words of the question are met, and how far the best passage stands out from all the rest. The distance to
+the second best says more on questions that one passage answers, and less where several do, as they do in archives;
+it is left out on purpose. The weights are a logistic regression fitted by ``python -m eval.fit_abstention`` on
+questions of which some had their paragraphs taken out of the documents; its target is that the first citation's quote
+is right.
 """
 
 from __future__ import annotations
@@ -15,22 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, pstdev
 
-import numpy as np
-
 from index import Hit
 from index.errors import SettingsRejected
 from service.evidence import Evidence
 
-FEATURES = (
-    "passage_score",
-    "sentence_cosine",
-    "word_match",
-    "weakest_words",
-    "unmet_words",
-    "margin",
-    "standout",
-    "evidence_margin",
-)
+FEATURES = ("passage_score", "word_match", "unmet_words", "standout")
 _FILE = Path(__file__).parent / "calibration.json"
 _MET = 0.5
 """Cosine of two token states from which on one word meets the other."""
@@ -91,17 +82,11 @@ def features(hits: Sequence[Hit], evidence: Sequence[Evidence]) -> dict[str, flo
     best = evidence[0]
     others = [hit.score for hit in hits if hit.passage.id != best.hit.passage.id]
     enough = len(others) >= _FEWEST
-    matches = best.hit.matches
-    met = np.sort(matches.similarities.max(axis=1)) if matches is not None and matches.similarities.size else None
     return {
         "passage_score": best.hit.score,
-        "sentence_cosine": best.sentence_cosine,
         "word_match": best.word_match,
-        "weakest_words": None if met is None else float(met[:2].mean()),
         "unmet_words": _unmet_words(best),
-        "margin": best.hit.score - max(others) if enough else None,
         "standout": (best.hit.score - fmean(others)) / max(pstdev(others), 1e-3) if enough else None,
-        "evidence_margin": best.score - evidence[1].score if enough and len(evidence) > 1 else None,
     }
 
 

@@ -34,7 +34,7 @@ def test_features_have_their_names_and_say_when_they_cannot_be_told(
     small.add([document_from_text("a.txt", "The bridge closes in October.")])
     hits = small.search("when does the bridge close?", 20).hits
     alone = features(hits, find_evidence(hits))
-    assert alone["margin"] is alone["standout"] is alone["evidence_margin"] is None
+    assert alone["standout"] is None
     assert 0 <= confidence(hits, find_evidence(hits), load_calibration()) <= 1
 
 
@@ -72,6 +72,12 @@ def test_the_operator_chooses_the_risk() -> None:
         make_policy(0.5, 0.1)
     with pytest.raises(SettingsRejected):
         Calibration(0, {}, {}, 0.5, (RiskPoint(0.5, 0.9, 0.2), RiskPoint(1, 0.1, 0.4))).confidence_for(0.1)
+
+
+def test_better_evidence_never_lowers_confidence() -> None:
+    """A weight of the wrong sign fits one set of questions and fails on the next."""
+    weights = load_calibration().weights
+    assert {name for name, weight in weights.items() if weight < 0} == {"unmet_words"}
 
 
 def test_what_the_documents_cannot_say_is_refused(sample_library: Library) -> None:

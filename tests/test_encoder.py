@@ -85,6 +85,12 @@ def test_every_word_of_a_question_counts(e5: Encoder) -> None:
     assert len(one.tokens) + len(other.tokens) == len(two.tokens)
 
 
+def test_capitals_do_not_make_a_word_rarer(e5: Encoder) -> None:
+    small, large = e5.encode_queries(["what did the mayor offer?", "What did the mayor offer?"])
+    assert small.weights == pytest.approx(large.weights, abs=1e-6)
+    assert small.weights[0] < small.weights[4], "'what' says less than 'mayor'"
+
+
 def test_tokens_are_counted_with_prompt_and_specials(e5: Encoder) -> None:
     short, long = e5.count_tokens(["x", "Wort " * 2000])
     assert short <= 6

@@ -6,7 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from eval import bench_quality
 from eval.bench_quality import TARGETS, Table, earned, measured, run_ablations, run_fold
@@ -79,9 +81,9 @@ def test_every_row_of_the_table_is_measured(folder: Path, e5: Encoder, monkeypat
     assert isinstance(e5, OpenVinoEncoder)
     fitted_on: list[int] = []
 
-    def watched(articles: Sequence[Article]) -> Projection:
+    def watched(articles: Sequence[Article], folded: NDArray[np.int64]) -> Projection:
         fitted_on.append(len(articles))
-        return fit(articles)
+        return fit(articles, folded)
 
     monkeypatch.setattr(bench_quality, "fit", watched)
     seen = observe(folder, e5)

@@ -112,7 +112,7 @@ def test_copies_do_not_crowd_out_other_evidence(open_library: Callable[..., Libr
 def test_a_copy_does_not_make_the_answer_less_certain(open_library: Callable[..., Library]) -> None:
     """The null control counts the copy as a rival, and confidence falls."""
     question = "what is the yearly fee for the allotment garden?"
-    rivals = Calibration(-1.0, {**dict.fromkeys(FEATURES, 0.0), "margin": 5.0}, dict.fromkeys(FEATURES, 0.0))
+    rivals = Calibration(-1.0, {**dict.fromkeys(FEATURES, 0.0), "standout": 1.0}, dict.fromkeys(FEATURES, 0.0))
     policy = replace(ALWAYS, calibration=rivals)
     alone, copied = open_library("alone"), open_library("copied")
     alone.add([document_from_text("rules.txt", FEE), *OTHER])

@@ -21,7 +21,7 @@ from index import Hit
 from index.errors import SettingsRejected
 from service.evidence import Evidence
 
-FEATURES = ("passage_score", "word_match", "unmet_words", "standout")
+FEATURES = ("word_match", "unmet_words", "standout")
 _FILE = Path(__file__).parent / "calibration.json"
 _MET = 0.5
 """Cosine of two token states from which on one word meets the other."""
@@ -83,7 +83,6 @@ def features(hits: Sequence[Hit], evidence: Sequence[Evidence]) -> dict[str, flo
     others = [hit.score for hit in hits if hit.passage.id != best.hit.passage.id]
     enough = len(others) >= _FEWEST
     return {
-        "passage_score": best.hit.score,
         "word_match": best.word_match,
         "unmet_words": _unmet_words(best),
         "standout": (best.hit.score - fmean(others)) / max(pstdev(others), 1e-3) if enough else None,

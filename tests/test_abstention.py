@@ -50,7 +50,8 @@ def test_unmet_words_are_those_the_quote_lacks(library: Library) -> None:
 
 
 def test_more_evidence_is_more_confidence(library: Library) -> None:
-    calibration = Calibration(-1.0, dict.fromkeys(FEATURES, 1.0), dict.fromkeys(FEATURES, 0.0))
+    weights = {**dict.fromkeys(FEATURES, 1.0), "unmet_words": -1.0}
+    calibration = Calibration(-1.0, weights, dict.fromkeys(FEATURES, 0.0))
     good = library.search("when does the bridge close in October?", 20).hits
     bad = library.search("zebra zeppelin zucchini", 20).hits
     assert confidence(good, find_evidence(good), calibration) > confidence(bad, find_evidence(bad), calibration)

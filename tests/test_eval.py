@@ -193,7 +193,7 @@ def test_what_is_missing_is_named(library: Library, monkeypatch: pytest.MonkeyPa
 
 def test_compare_tells_worse_from_chance(library: Library, tmp_path: Path) -> None:
     report = evaluate(Dataset("d", (BRIDGE, NOTHING)), library, ALWAYS, beside=())
-    good = [replace(report.records[0], id=str(number)) for number in range(50)]
+    good = [replace(report.records[0], id=str(number), confidence=0.9) for number in range(50)]
     bad = [replace(record, right=False, measures=dict.fromkeys(RANKING, 0.0)) for record in good]
     one = [bad[0], *good[1:]]
     assert compare_records(good, bad).worse
@@ -236,9 +236,9 @@ def test_the_sample_has_floors(sample_library: Library) -> None:
     value = {name: found.value or 0.0 for name, found in report.measures.items()}
     assert value["citation validity"] == 1
     assert value["hit@5"] >= 0.9
-    assert value["hit@1"] >= 0.6
-    assert value["quote hit@1"] >= 0.45
-    assert value["refusal AUROC"] >= 0.6
+    assert value["hit@1"] >= 0.65
+    assert value["quote hit@1"] >= 0.6
+    assert value["refusal AUROC"] >= 0.65
     for system in report.baselines:
         trivial = {name: found.value or 0.0 for name, found in system.measures.items()}
         assert value["MRR@10"] > trivial["MRR@10"], system.name

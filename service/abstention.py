@@ -46,7 +46,7 @@ class Calibration:
     weights: Mapping[str, float]
     usual: Mapping[str, float]
     threshold: float = 0.5
-    """Confidence that best tells questions with an answer from those without."""
+    """Least confidence to answer with if nothing else is asked for: the break-even point of refusals."""
     curve: tuple[RiskPoint, ...] = ()
     """What was measured on articles that the weights had not seen."""
 

@@ -21,7 +21,10 @@ SIMILAR = 0.5
 
 _FOLD = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss"})
 _LINE_END = re.compile(r"(?<=\w)[-\u2010]\s*\n\s*(?=\w)|\u00ad")
-_WORD = re.compile(r"-(?=\d)|[^\W_]+|[%‰€$£¥°±+<>=\u2212]")
+_DASH = re.compile(r"[\u2010-\u2015\u2212]")
+# What is named here does not count; whatever is not does: signs, marks, letters of any script. A dash before a digit
+# may be a minus, so it counts, too.
+_IGNORED = re.compile(r"""[\s.,;:!…„“”"'‚‘’«»‹›()\[\]{}*_#`~|•·]+|-(?!\d)""")
 _SHINGLE = 5
 _SAME_COSINE = 0.05
 """Spelling and the arithmetic of batches move the vector of a sentence, but not further."""
@@ -43,8 +46,8 @@ class Statement:
 def plain(text: str) -> str:
     """Return the words of ``text`` with single spaces around each, without what does not change what they say."""
     joined = _LINE_END.sub("", unicodedata.normalize("NFKC", text))
-    folded = unicodedata.normalize("NFC", joined).casefold().translate(_FOLD)
-    return f" {' '.join(_WORD.findall(folded))} "
+    folded = unicodedata.normalize("NFC", joined.casefold()).translate(_FOLD)
+    return f" {' '.join(_IGNORED.sub(' ', _DASH.sub('-', folded)).split())} "
 
 
 def find_statements(hits: Sequence[Hit], top_k: int) -> tuple[list[Statement], list[Hit]]:

@@ -53,6 +53,14 @@ def ask(open_library: Callable[..., Library]) -> Callable[..., list[tuple[str, s
         ("Müller", "Möller", False),
         ("3.5", "35", False),
         ("möglich", "unmöglich", False),
+        ("–5 Grad", "5 Grad", False),
+        ("1914–1918", "1914-1918", True),
+        ("1/2", "1.2", False),
+        ("Er kommt.", "Er kommt?", False),
+        ("§ 5", "5", False),
+        ("कि", "की", False),
+        ("ไม่", "ไม", False),
+        ("שָׁלוֹם", "שלום", False),
     ],
 )
 def test_what_counts_as_the_same_words(one: str, other: str, same: bool) -> None:

@@ -361,8 +361,9 @@ class Catalogue:
                 sentences.setdefault(passage, []).append((Sentence(id_, passage, Span(first, last)), vector))
             connection.execute("COMMIT")
         found: dict[int, StoredPassage] = {}
+        documents: dict[str, Document] = {}
         for id_, first, last, vector, text, *columns in rows:
-            document = _document(columns)
+            document = documents.get(columns[0]) or documents.setdefault(columns[0], _document(columns))
             parts = sentences.get(id_, [])
             found[id_] = StoredPassage(
                 Passage(id_, document.id, Span(first, last)),

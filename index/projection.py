@@ -104,6 +104,18 @@ def centred(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[
     return _unit(vectors - mean)
 
 
+def centred_cosines(
+    vectors: NDArray[np.float32], mean: NDArray[np.float32], query: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return ``centred(vectors, mean) @ query`` for unit vectors, shape (n,), without making the centred vectors."""
+    if not len(vectors):
+        return np.empty(0, np.float32)
+    along_query, along_mean = (vectors @ np.stack([query, mean], axis=1)).T
+    squares = 1 - 2 * along_mean + float(mean @ mean)
+    cosines: NDArray[np.float32] = (along_query - float(mean @ query)) / np.sqrt(np.maximum(squares, 1e-18))
+    return cosines
+
+
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     unit: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     return unit

@@ -22,7 +22,7 @@ from index.catalogue import Catalogue, Filters, StoredPassage
 from index.encoder import EncodedQuery, Encoder, TokenStates
 from index.errors import QuestionRejected
 from index.generation import Generation
-from index.projection import centred
+from index.projection import centred_cosines
 from index.records import Hit, SearchResult, TokenMatches
 
 MAX_QUERY_CHARACTERS = 4096
@@ -127,13 +127,12 @@ class _Candidate:
         self.cosine = float(stored.vector[0] @ query.vector)
         background = generation.backgrounds.get(stored.document.language)
         if background is None or background.centre is None:
-            passage, sentences, vector = stored.vector, stored.sentence_vectors, query.vector
+            own, sentences = self.cosine, stored.sentence_vectors @ query.vector
         else:
-            passage = centred(stored.vector, background.centre[0])
-            sentences = centred(stored.sentence_vectors, background.centre[1])
-            vector = query.centred
-        self.sentence_cosines = tuple(float(value) for value in sentences @ vector)
-        self.first_score = float(passage[0] @ vector) + self.best_sentence
+            own = float(centred_cosines(stored.vector, background.centre[0], query.centred)[0])
+            sentences = centred_cosines(stored.sentence_vectors, background.centre[1], query.centred)
+        self.sentence_cosines = tuple(sentences.tolist())
+        self.first_score = own + self.best_sentence
 
     @property
     def best_sentence(self) -> float:

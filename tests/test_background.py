@@ -12,7 +12,7 @@ from index import Library, document_from_text
 from index.background import Background, chances
 from index.catalogue import StoredPassage
 from index.encoder import EncodedQuery
-from index.projection import centred
+from index.projection import centred, centred_cosines
 
 
 def query(library: Library, text: str) -> EncodedQuery:
@@ -87,3 +87,13 @@ def test_an_empty_background_has_no_scores() -> None:
     nowhere = np.zeros(2, np.float32)
     asked = EncodedQuery(nowhere, nowhere, np.zeros((0, 0), np.float32), np.zeros(0, np.float32))
     assert background.scores(asked, 0.25).size == 0
+
+
+def test_centred_cosines_are_those_of_centred_vectors() -> None:
+    random = np.random.default_rng(7)
+    vectors = random.standard_normal((40, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    mean, query = vectors[:9].mean(0), vectors[11]
+    assert centred_cosines(vectors, mean, query) == pytest.approx(centred(vectors, mean) @ query, abs=1e-5)
+    assert centred_cosines(vectors[:0], mean, query).shape == (0,)
+    assert np.abs(centred_cosines(vectors, mean, query) - vectors @ query).max() > 0.01, "null control"

@@ -292,7 +292,7 @@ def info(
                 "engine": model_info.engine,
             },
             "bytes": size,
-            "settings": show_settings(settings),
+            "settings": show_settings(settings) | {"min_confidence": _policy(settings).min_confidence},
         }
     if as_json:
         typer.echo(json.dumps(described, ensure_ascii=False))

@@ -64,6 +64,7 @@ def test_search_verify_info_and_model_path(data: Path) -> None:
     info = json.loads(run("info", "--data", str(data), "--json").stdout)
     assert info["documents"] == 16
     assert info["settings"]["data"] == str(data)
+    assert 0 < info["settings"]["min_confidence"] < 1, "the measured default is shown as it is in force"
     assert "16" in run("info", "--data", str(data)).stdout
     assert (Path(run("model", "path").stdout.strip()) / "modules.json").is_file()
 
@@ -166,7 +167,18 @@ def test_one_bad_file_stops_nothing(tmp_path: Path) -> None:
 
 
 def test_help_has_an_example_for_every_command() -> None:
-    for command in ("index", "ask", "search", "serve", "verify", "info", "model path", "eval run", "eval compare"):
+    for command in (
+        "index",
+        "ask",
+        "search",
+        "serve",
+        "verify",
+        "info",
+        "model path",
+        "eval run",
+        "eval compare",
+        "eval convert",
+    ):
         help_text = " ".join(run(*command.split(), "--help").stdout.split())
         assert f"Example: fundstelle {command}" in help_text, command
 

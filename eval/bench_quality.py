@@ -26,7 +26,7 @@ from eval.fit_projection import Article, fit, observe
 from eval.formats import read_dataset
 from eval.measures import LOWER_IS_BETTER, MEASURES, RANKING, Outcomes, draw_groups, estimate
 from eval.records import Estimate, Record
-from eval.run import evaluate, provenance, timings
+from eval.run import ask_all, measure_baseline, provenance, timings
 from eval.systems import baselines
 from index import Encoder, Library, Vectors, find_files, open_encoder, read_file
 from index.encoder import EncodedPassages, EncodedQuery
@@ -54,11 +54,6 @@ class Table:
         self.records.setdefault(name, []).extend(records)
 
 
-def ask(library: Library, cases: Sequence[Case], policy: AnswerPolicy) -> tuple[Record, ...]:
-    """Ask cases without baselines."""
-    return evaluate(Dataset("", tuple(cases)), library, policy, beside=()).records
-
-
 def run_fold(
     folder: Path, encoder: OpenVinoEncoder, seen: dict[str, Article], held_out: set[str], table: Table
 ) -> None:
@@ -73,12 +68,13 @@ def run_fold(
             with scratch_library(known, [folder / corpus / written]) as library:
                 for asked in (pair[0] for pair in PAIRS if pair[1] == written):
                     cases = _held_out(folder, corpus, written, asked, held_out)
-                    table.add(f"{corpus} {asked}->{written}", ask(library, cases, policy))
+                    table.add(f"{corpus} {asked}->{written}", ask_all(Dataset("", tuple(cases)), library, policy))
     copies = [file for file in (folder / "full" / "en").glob("*.txt") if file.stem not in held_out]
     # Both languages name their files alike, so the English ones are added as a folder of another name.
     with scratch_library(known, [folder / "full" / "de"]) as library:
         _add_renamed(library, copies)
-        table.add("mixed en->de", ask(library, _held_out(folder, "full", "de", "en", held_out), policy))
+        cases = _held_out(folder, "full", "de", "en", held_out)
+        table.add("mixed en->de", ask_all(Dataset("", tuple(cases)), library, policy))
 
 
 def run_ablations(
@@ -111,7 +107,7 @@ def run_ablations(
     cases = _held_out(folder, "full", "de", "en", held_out)
     for name, (variant, ranking) in variants.items():
         with scratch_library(variant, [folder / "full" / "de"], ranking) as library:
-            table.add(name, ask(library, cases, AnswerPolicy()))
+            table.add(name, ask_all(Dataset("", tuple(cases)), library, AnswerPolicy()))
 
 
 class WithoutTokens:
@@ -207,20 +203,7 @@ def measured(records: Sequence[Record]) -> dict[str, Estimate]:
 def earned(table: Table) -> dict[str, dict[str, dict[str, float]]]:
     """Return what each measure loses without a component: the paired difference with its interval."""
     whole = table.records["all"]
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for name, records in table.records.items():
-        differences = compare_records(whole, records).differences if name != "all" else ()
-        kept = {each.measure: each for each in differences if each.measure in (*RANKING, "quote hit@1")}
-        found[name] = {
-            measure: {
-                "value": round(each.new, 4),
-                "difference": round(each.new - each.old, 4),
-                "low": round(each.low, 4),
-                "high": round(each.high, 4),
-            }
-            for measure, each in kept.items()
-        }
-    return found
+    return {name: difference(whole, records) for name, records in table.records.items() if name != "all"}
 
 
 def beside(folder: Path, encoder: OpenVinoEncoder) -> dict[str, Any]:
@@ -230,9 +213,9 @@ def beside(folder: Path, encoder: OpenVinoEncoder) -> dict[str, Any]:
         systems = baselines(library)
         for asked in ("en", "de", "ru"):
             dataset = read_dataset(folder, documents="de", questions=[asked])
-            report = evaluate(dataset, library, AnswerPolicy(), beside=systems)
+            measured_all = [measure_baseline(system, dataset, dataset.cases) for system in systems]
             found[f"full {asked}->de"] = {
-                each.name: {name: asdict(value) for name, value in each.measures.items()} for each in report.baselines
+                each.name: {name: asdict(value) for name, value in each.measures.items()} for each in measured_all
             }
         return found
 
@@ -285,9 +268,10 @@ def main() -> None:
 
 
 def difference(old: Sequence[Record], new: Sequence[Record]) -> dict[str, dict[str, float]]:
-    """Return new minus old of the ranking measures, paired, with intervals."""
+    """Return new values and new minus old, paired, with intervals."""
     return {
         each.measure: {
+            "value": round(each.new, 4),
             "difference": round(each.new - each.old, 4),
             "low": round(each.low, 4),
             "high": round(each.high, 4),
@@ -300,7 +284,7 @@ def difference(old: Sequence[Record], new: Sequence[Record]) -> dict[str, dict[s
 def seeds(folder: Path, encoder: Encoder) -> dict[str, int | bool]:
     """Ask the seed questions with the shipped constants, calibration and threshold."""
     with scratch_library(encoder, [folder / "seeds"]) as library:
-        records = ask(library, read_dataset(folder / "data" / "seed-questions.jsonl").cases, AnswerPolicy())
+        records = ask_all(read_dataset(folder / "data" / "seed-questions.jsonl"), library, AnswerPolicy())
     answerable = [record for record in records if record.answerable]
     others = [record for record in records if not record.answerable]
     return {

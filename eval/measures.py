@@ -27,7 +27,7 @@ SEED = 20261122
 
 def overlaps(source: str, span: Span, gold: Sequence[Gold]) -> bool:
     """Whether a returned place shares at least one code point with a gold span of the same source."""
-    return any(item.source == source and span.start < item.span.end and item.span.start < span.end for item in gold)
+    return any(item.source == source and span.overlaps(item.span) for item in gold)
 
 
 def measure_rankings(

@@ -52,6 +52,31 @@ Progress = Callable[[str, int, int], None]
 """Told what is being done, how many cases are done, and of how many."""
 
 
+def ask_all(
+    dataset: Dataset, library: Library, policy: AnswerPolicy, progress: Progress = lambda name, done, total: None
+) -> list[Record]:
+    """Ask every case.
+
+    Gold in a document that was never indexed is a miss; a question without results counts as 0.
+
+    Raises:
+        CasesRejected: if the packages of the extra 'eval' are not installed.
+    """
+    own = Passages(library)
+    rankings: dict[str, list[str]] = {}
+    for done, case in enumerate(dataset.cases):
+        progress("ranking", done, len(dataset.cases))
+        rankings[case.id] = own.rank(case.question, DEPTH)
+    measured, ranks = _measure(own.pieces, rankings, dataset)
+    languages = {document.source: document.language for document in documents(library)}
+    records: list[Record] = []
+    for done, case in enumerate(dataset.cases):
+        progress("answers", done, len(dataset.cases))
+        record = run_case(case, library, policy, languages)
+        records.append(replace(record, measures=measured.get(case.id, {}), rank=ranks[case.id]))
+    return records
+
+
 def evaluate(
     dataset: Dataset,
     library: Library,
@@ -61,8 +86,6 @@ def evaluate(
     progress: Progress = lambda name, done, total: None,
 ) -> Report:
     """Ask every case and measure.
-
-    Gold in a document that was never indexed is a miss; a question without results counts as 0.
 
     Args:
         dataset: what to ask.
@@ -74,26 +97,14 @@ def evaluate(
     Raises:
         CasesRejected: if the packages of the extra 'eval' are not installed.
     """
-    own = Passages(library)
-    questions = {case.id: case.question for case in dataset.cases}
-    rankings: dict[str, list[str]] = {}
-    for done, (name, question) in enumerate(questions.items()):
-        progress("ranking", done, len(questions))
-        rankings[name] = own.rank(question, DEPTH)
-    measured, ranks = _measure(own.pieces, rankings, dataset)
-    languages = {document.source: document.language for document in documents(library)}
-    records: list[Record] = []
-    for done, case in enumerate(dataset.cases):
-        progress("answers", done, len(questions))
-        record = run_case(case, library, policy, languages)
-        records.append(replace(record, measures=measured.get(case.id, {}), rank=ranks[case.id]))
+    records = ask_all(dataset, library, policy, progress)
     samples = draw_groups([record.group for record in records])
     outcomes = Outcomes.of(records)
     answerable = [case for case in dataset.cases if case.answerable]
     trivial: list[Baseline] = []
     for system in baselines(library) if beside is None else beside:
-        progress(system.name, len(questions), len(questions))
-        trivial.append(_baseline(system, dataset, answerable))
+        progress(system.name, len(records), len(records))
+        trivial.append(measure_baseline(system, dataset, answerable))
     info, totals = library.encoder.info, library.counts()
     return Report(
         form=FORM,
@@ -222,7 +233,8 @@ def _measure(
     return measure_rankings(relevant, judged), ranks
 
 
-def _baseline(system: System, dataset: Dataset, answerable: Sequence[Case]) -> Baseline:
+def measure_baseline(system: System, dataset: Dataset, answerable: Sequence[Case]) -> Baseline:
+    """Rank for the answerable cases of ``dataset`` and measure."""
     rankings, spent = timed(system, {case.id: case.question for case in answerable}, DEPTH)
     measured, ranks = _measure(system.pieces, rankings, replace(dataset, cases=tuple(answerable)))
     samples = draw_groups([case.group for case in answerable])

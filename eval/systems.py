@@ -54,11 +54,8 @@ class Pieces:
             if whole_documents:
                 names = [item.source]
             else:
-                names = [
-                    name
-                    for name, span in self._by_source.get(item.source, ())
-                    if span.start < item.span.end and item.span.start < span.end
-                ]
+                pieces = self._by_source.get(item.source, ())
+                names = [name for name, span in pieces if span.overlaps(item.span)]
             for name in names or [f"never indexed {number}"]:
                 found[name] = max(item.relevance, found.get(name, 0))
         return found

@@ -27,6 +27,10 @@ class Span:
         """Return the slice of ``text`` that this span names."""
         return text[self.start : self.end]
 
+    def overlaps(self, other: Span) -> bool:
+        """Whether both share at least one code point."""
+        return self.start < other.end and other.start < self.end
+
     def __len__(self) -> int:
         return self.end - self.start
 

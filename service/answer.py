@@ -143,8 +143,7 @@ def _cite(
         first: int | None = None
         for item in (statement.evidence, *statement.copies)[: rules.max_sources]:
             quote = library.quote(item.hit.document.id, item.span)
-            offset = item.hit.passage.span.start
-            if quote and quote == item.hit.text[item.span.start - offset : item.span.end - offset]:
+            if quote and quote == item.quote:
                 number += 1
                 receipt = make_receipt(item.hit.document, generation, item.span, quote)
                 differs_from = numbers.get(id(statement.differs_from)) if first is None else None

@@ -39,6 +39,12 @@ class Evidence:
     word_match: float
     """Late interaction of the question with the words inside."""
 
+    @property
+    def quote(self) -> str:
+        """The words at the span, as the hit has them."""
+        origin = self.hit.passage.span.start
+        return self.hit.text[self.span.start - origin : self.span.end - origin]
+
 
 def find_evidence(hits: tuple[Hit, ...]) -> list[Evidence]:
     """Return the best quote of each hit, best first; a hit without sentences has none."""

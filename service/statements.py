@@ -72,7 +72,7 @@ def find_statements(hits: Sequence[Hit], top_k: int) -> tuple[list[Statement], l
         own: Evidence | None = None
         if repeated or len(found) < top_k:
             own = max(windows(hit), key=lambda item: item.score, default=None)
-        words = plain(_quote(own)) if own else ""
+        words = plain(own.quote) if own else ""
         for statement in repeated:
             _add_copy(statement, hit)
         if any(statement.words == words for statement in repeated):
@@ -108,7 +108,7 @@ def _add_copy(statement: Statement, hit: Hit) -> None:
     known = {item.hit.document.id for item in (statement.evidence, *statement.copies)}
     if hit.document.id in known:
         return
-    same = [window for window in windows(hit) if statement.words in plain(_quote(window))]
+    same = [window for window in windows(hit) if statement.words in plain(window.quote)]
     if same:
         statement.copies.append(min(same, key=lambda window: len(window.span)))
 
@@ -126,8 +126,3 @@ def _differ(better: Statement, other: Statement) -> bool:
 def _shingles(words: str) -> set[str]:
     """Return all groups of neighbouring letters (Broder 1997), which works without spaces between words, too."""
     return {words[start : start + _SHINGLE] for start in range(max(1, len(words) - _SHINGLE + 1))}
-
-
-def _quote(evidence: Evidence) -> str:
-    origin = evidence.hit.passage.span.start
-    return evidence.hit.text[evidence.span.start - origin : evidence.span.end - origin]

@@ -18,10 +18,10 @@ XQUAD ?= ../shared/data/xquad-dev
 NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint check fmt lock bench image clean
+.PHONY: help setup demo serve test lint check fmt lock bench bench-durability bench-scale image clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## create .venv and install the locked packages and fundstelle itself
 
@@ -79,6 +79,24 @@ bench: setup ## measure embedding, serving and quality; results in eval/results/
 	$(BIN)/python -m eval.bench_serving
 	@if [ -d $(XQUAD) ]; then $(BIN)/python -m eval.bench_quality $(XQUAD) --seeds ../shared; \
 	else echo "$(XQUAD) is not there: quality is not measured" >&2; fi
+
+# Kills, faults and corruption by the thousand: about two hours on two cores, each program with a null control
+# in the tests. Results in docs/results/durability/.
+DURABILITY := $(BIN)/python -m tests.durability
+bench-durability: setup ## try to break the durability contract, thousands of times
+	$(DURABILITY).kills --trials 10000 --save
+	$(DURABILITY).service_kills --trials 1000 --save
+	$(DURABILITY).points --rounds 25 --recovery 1000 --save
+	$(DURABILITY).faults_io --trials 3000 --save
+	$(DURABILITY).disk_full --trials 100 --save
+	$(DURABILITY).corruption --trials 20000 --save
+	$(DURABILITY).model --trials 200000 --save
+	$(DURABILITY).history --trials 200000 --save
+	$(DURABILITY).swaps --trials 500 --save
+	$(DURABILITY).backups --trials 100 --save
+
+bench-scale: setup ## measure 100,000 passages: build, open, add, memory; results in eval/results/
+	$(BIN)/python -m eval.bench_scale
 
 image: ## build the container image and run it once, read-only and as nobody
 	@if [ -x $(BUILD_IMAGE) ]; then \

@@ -27,7 +27,7 @@ from eval.cases import Case
 from eval.formats import read_dataset
 from eval.measures import expected_calibration_error, overlaps, risk_coverage
 from eval.run import provenance
-from index import Encoder, Library, find_files, open_encoder, read_file
+from index import Encoder, Library, Options, find_files, open_encoder, read_file
 from index.load import FoundFile
 from index.search import Ranking
 from service.abstention import FEATURES, Calibration, features
@@ -58,7 +58,9 @@ def scratch_library(encoder: Encoder, paths: Sequence[Path], ranking: Ranking | 
     """Index files and folders in a folder that is gone afterwards."""
     with (
         tempfile.TemporaryDirectory() as scratch,
-        Library(Path(scratch) / "data", encoder, writable=True, ranking=ranking) as library,
+        Library(
+            Path(scratch) / "data", encoder, writable=True, options=Options(ranking=ranking or Ranking())
+        ) as library,
     ):
         library.add([read_file(file) for file in find_files(paths) if isinstance(file, FoundFile)])
         yield library

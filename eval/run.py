@@ -32,7 +32,7 @@ from eval.measures import (
 )
 from eval.records import Baseline, Estimate, LanguagePair, Place, Record, Report, StepTime
 from eval.systems import Passages, Pieces, System, baselines, documents, timed
-from index import Library, Span
+from index import Documents, Span
 from index.errors import QuestionRejected
 from service.answer import Answer, AnswerPolicy, Citation, answer_question
 
@@ -53,7 +53,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def ask_all(
-    dataset: Dataset, library: Library, policy: AnswerPolicy, progress: Progress = lambda name, done, total: None
+    dataset: Dataset, library: Documents, policy: AnswerPolicy, progress: Progress = lambda name, done, total: None
 ) -> list[Record]:
     """Ask every case.
 
@@ -79,7 +79,7 @@ def ask_all(
 
 def evaluate(
     dataset: Dataset,
-    library: Library,
+    library: Documents,
     policy: AnswerPolicy,
     *,
     beside: Sequence[System] | None = None,
@@ -134,7 +134,7 @@ def evaluate(
 
 
 def run_case(
-    case: Case, library: Library, policy: AnswerPolicy, languages: Mapping[str, str] | None = None
+    case: Case, library: Documents, policy: AnswerPolicy, languages: Mapping[str, str] | None = None
 ) -> Record:
     """Ask one case; the ranking is measured for all together."""
     document_language = next((languages[g.source] for g in case.gold if languages and g.source in languages), "")
@@ -274,9 +274,9 @@ def timings(records: Sequence[Record]) -> dict[str, StepTime]:
     return found
 
 
-def _place(library: Library, source: str, span: Span) -> Place:
+def _place(library: Documents, source: str, span: Span) -> Place:
     """Return a gold place with its words, which are empty if it was never indexed."""
-    document = library.catalogue.find_source(source)
+    document = library.find_source(source)
     words = library.quote(document.id, span) if document else None
     return Place(source, span.start, span.end, words or "")
 
@@ -285,10 +285,10 @@ def _quoted(citation: Citation) -> Place:
     return Place(citation.hit.document.source, citation.span.start, citation.span.end, citation.quote)
 
 
-def _is_valid(library: Library, answer: Answer) -> Iterator[bool]:
+def _is_valid(library: Documents, answer: Answer) -> Iterator[bool]:
     """Check every citation the way a reader would: open the document, look at the place."""
     for citation in answer.citations:
-        text = library.catalogue.text(citation.hit.document.id)
+        text = library.text(citation.hit.document.id)
         passage = citation.hit.passage.span
         yield (
             0 < len(citation.quote) <= 400

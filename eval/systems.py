@@ -12,13 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 from langchain_text_splitters import RecursiveCharacterTextSplitter
 
 from eval.cases import CasesRejected, Gold
-from index import DEFAULT_COLLECTION, Document, Encoder, Library, Span
+from index import DEFAULT_COLLECTION, Document, Documents, Encoder, Span
 from index.errors import QuestionRejected
-from index.vectors import VectorIndex
+from index.vectors import Kind, VectorIndex
 
 
 class System(Protocol):
@@ -71,12 +70,12 @@ class Passages:
     name = "fundstelle"
     description = "this service"
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Documents) -> None:
         self._library = library
         self.pieces = Pieces(
             (str(passage.id), document.source, passage.span)
             for document in documents(library)
-            for passage in library.catalogue.passages(document.id)
+            for passage in library.passages(document.id)
         )
 
     def rank(self, question: str, k: int) -> list[str]:
@@ -97,14 +96,14 @@ class _Chunk:
 class NaiveChunks:
     """Chunks of a fixed size, one vector each of the same model, exact search: retrieval as tutorials do it."""
 
-    def __init__(self, library: Library, size: int) -> None:
+    def __init__(self, library: Documents, size: int) -> None:
         self.name = f"chunks of {size}"
         self.description = f"chunks of at most {size} characters, one vector each of the same model"
         self._encoder: Encoder = library.encoder
         chunks = list(_chunks(library, size))
         self.pieces = Pieces((str(row), chunk.source, chunk.span) for row, chunk in enumerate(chunks))
         vectors = self._encoder.encode_sentences([chunk.text for chunk in chunks])
-        self._index = VectorIndex.build(np.arange(len(chunks)), vectors, self._encoder.info.dimension)
+        self._index = VectorIndex.build(vectors, self._encoder.info.dimension, kind=Kind.FLAT)
 
     def rank(self, question: str, k: int) -> list[str]:
         """See :class:`System`."""
@@ -120,7 +119,7 @@ class Bm25:
         "words in common (Lucene's BM25, k1 1.5, b .75, no stemming) over chunks of at most 1,000 characters"
     )
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: Documents) -> None:
         """Index the texts.
 
         Raises:
@@ -147,7 +146,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def baselines(library: Library) -> list[System]:
+def baselines(library: Documents) -> list[System]:
     """Return the systems that are always shown beside the service."""
     return [NaiveChunks(library, 500), NaiveChunks(library, 1000), Bm25(library)]
 
@@ -163,19 +162,19 @@ def timed(system: System, questions: Mapping[str, str], k: int) -> tuple[dict[st
     return rankings, spent
 
 
-def documents(library: Library) -> Iterator[Document]:
+def documents(library: Documents) -> Iterator[Document]:
     """List all documents of the default collection."""
     after: int | None = 0
     while after is not None:
-        listed, after = library.catalogue.documents(1000, after)
+        listed, after = library.documents(1000, after)
         yield from (document for document in listed if document.collection == DEFAULT_COLLECTION)
 
 
-def _chunks(library: Library, size: int) -> Iterator[_Chunk]:
+def _chunks(library: Documents, size: int) -> Iterator[_Chunk]:
     """Cut every stored text. Chunks do not overlap, so each is the next occurrence of its words."""
     splitter = RecursiveCharacterTextSplitter(chunk_size=size, chunk_overlap=0)
     for document in documents(library):
-        text = library.catalogue.text(document.id)
+        text = library.text(document.id)
         end = 0
         for chunk in splitter.split_text(text):
             start = text.index(chunk, end)

@@ -3,19 +3,24 @@
 The public surface is what is named here; a test keeps it exact.
 """
 
-from index.catalogue import DEFAULT_COLLECTION, Counts, Filters
-from index.encoder import EMBEDDED_MODEL, Encoder, EncoderInfo, Vectors, model_path, open_encoder
+from index.catalogue import DEFAULT_COLLECTION, Counts
+from index.encoder import EMBEDDED_MODEL, AbsentEncoder, Encoder, EncoderInfo, Vectors, model_path, open_encoder
 from index.errors import FundstelleError
-from index.library import Added, Library
+from index.filters import Filters
+from index.library import Added, Library, Options, stored_model
 from index.load import FoundFile, Rejection, document_from_bytes, document_from_text, find_files, read_file
 from index.records import Document, Hit, Passage, RawDocument, SearchResult, Sentence, Span
+from index.search import Ranking
+from index.view import Documents, View
 
 __all__ = [
     "DEFAULT_COLLECTION",
     "EMBEDDED_MODEL",
+    "AbsentEncoder",
     "Added",
     "Counts",
     "Document",
+    "Documents",
     "Encoder",
     "EncoderInfo",
     "Filters",
@@ -23,17 +28,21 @@ __all__ = [
     "FundstelleError",
     "Hit",
     "Library",
+    "Options",
     "Passage",
+    "Ranking",
     "RawDocument",
     "Rejection",
     "SearchResult",
     "Sentence",
     "Span",
     "Vectors",
+    "View",
     "document_from_bytes",
     "document_from_text",
     "find_files",
     "model_path",
     "open_encoder",
     "read_file",
+    "stored_model",
 ]

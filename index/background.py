@@ -9,18 +9,25 @@ The figures are in docs/decisions/0004-ranking.md.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index import rows
 from index.catalogue import Catalogue, StoredPassage
 from index.encoder import EncodedQuery, Encoder, TokenStates, Vectors
+from index.generation import Generation
 from index.projection import centred
 
 SAMPLE = 64
 """Passages of each language that stand for all; 1 ms a question and language."""
+
+_KEPT = 32
+"""Backgrounds kept, for collections that take turns; about 7 MB each."""
 
 _MEAN_PRIOR = 50
 
@@ -77,15 +84,49 @@ class Background:
         return scores
 
 
-def sample_backgrounds(catalogue: Catalogue, encoder: Encoder) -> dict[str, Background]:
-    """Draw the sample of every language: evenly over its passages in the order they were added."""
-    backgrounds: dict[str, Background] = {}
-    for language, ids in catalogue.passage_ids_by_language().items():
-        chosen = [ids[index * len(ids) // SAMPLE] for index in range(SAMPLE)] if len(ids) > SAMPLE else ids
-        stored = catalogue.hydrate(chosen)
-        states = catalogue.token_states(chosen)
-        backgrounds[language] = Background([stored[id_] for id_ in chosen if id_ in stored], states, encoder.centre)
-    return backgrounds
+class Backgrounds:
+    """The backgrounds of all languages of a collection, drawn when first needed and kept while their samples last.
+
+    A sample is the passages whose spread ids are lowest: it is the same whenever and by whomever it is drawn, and a
+    change touches it only if one of its own passages goes or a lower one comes.
+    """
+
+    def __init__(self, catalogue: Catalogue, encoder: Encoder) -> None:
+        self._catalogue = catalogue
+        self._encoder = encoder
+        self._lock = threading.Lock()
+        self._drawn: OrderedDict[tuple[str, str], tuple[bytes, Background]] = OrderedDict()
+        self._current: tuple[int, str, dict[str, Background]] | None = None
+
+    def of(self, generation: Generation, collection: str) -> dict[str, Background]:
+        """Return the background of each language of ``collection`` in a generation."""
+        with self._lock:
+            if self._current is not None and self._current[:2] == (generation.number, collection):
+                return self._current[2]
+            found: dict[str, Background] = {}
+            by_language = self._catalogue.versions_by_language(collection, generation.number)
+            for language, versions in by_language.items():
+                ids = generation.passages_of(versions)
+                chosen = np.sort(ids[np.argsort(rows.spread(ids), kind="stable")[:SAMPLE]])
+                if len(chosen):
+                    found[language] = self._background(generation, (collection, language), chosen)
+            self._current = (generation.number, collection, found)
+            return found
+
+    def _background(self, generation: Generation, key: tuple[str, str], chosen: NDArray[np.int64]) -> Background:
+        known = self._drawn.get(key)
+        if known is not None and known[0] == chosen.tobytes():
+            self._drawn.move_to_end(key)
+            return known[1]
+        stored = self._catalogue.hydrate(chosen.tolist(), generation.number, generation.model)
+        states = self._catalogue.token_states(stored)
+        passages = [stored[id_] for id_ in chosen.tolist() if id_ in stored]
+        drawn = Background(passages, states, self._encoder.centre)
+        if len(passages) == len(chosen):  # else one was erased just now; the next generation draws another
+            self._drawn[key] = (chosen.tobytes(), drawn)
+        while len(self._drawn) > _KEPT:
+            self._drawn.popitem(last=False)
+        return drawn
 
 
 def _lean(vectors: Vectors, general: NDArray[np.float32]) -> NDArray[np.float32]:

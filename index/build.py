@@ -1,39 +1,110 @@
-"""The write path before the catalogue: documents are cut and embedded, many at a time."""
+"""The write path before the catalogue: documents are cut and embedded, many at a time.
+
+A passage whose text was embedded before, in whatever document, is not embedded again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
-from index.catalogue import Prepared
+import numpy as np
+from numpy.typing import NDArray
+
+from index import rows
+from index.catalogue import EmbeddedPassage, Prepared
 from index.chunk import PASSAGE_CHARACTERS, QUOTE_CHARACTERS, cut
-from index.encoder import EncodedPassages, Encoder
-from index.records import Cut, RawDocument
+from index.encoder import Encoder
+from index.errors import ModelUnavailable
+from index.records import Cut, RawDocument, Span
+
+Known: TypeAlias = Callable[[Iterable[bytes]], Mapping[tuple[bytes, bytes], EmbeddedPassage]]
+"""Returns passages that were embedded before, by the digest of their text and the packed form of their sentences."""
 
 
-def prepare(documents: Sequence[RawDocument], encoder: Encoder) -> list[Prepared]:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A passage that was cut but not yet embedded."""
+
+    span: Span
+    text: str
+    sentences: tuple[Span, ...]
+
+    @property
+    def key(self) -> tuple[bytes, bytes]:
+        return rows.text_digest(self.text), rows.pack_spans(self.sentences, self.span.start)
+
+
+def prepare(documents: Sequence[RawDocument], encoder: Encoder, known: Known) -> list[Prepared]:
     """Cut and embed documents; together, so that texts of like length share a batch.
 
     Passages and sentences are embedded separately: a sentence's own vector finds what its passage's mean hides.
     """
-    cuts = [_cut_to_fit(document, encoder) for document in documents]
-    passages = [span.of(raw.text) for raw, each in zip(documents, cuts, strict=True) for span in each.passages]
-    sentences = [
-        span.of(raw.text)
-        for raw, each in zip(documents, cuts, strict=True)
-        for group in each.sentences
-        for span in group
+    cuts = [_pieces(document, _cut_to_fit(document, encoder)) for document in documents]
+    pieces = {piece.key: piece for group in cuts for piece in group}
+    embedded = dict(known(digest for digest, _ in pieces))
+    missing = {key: piece for key, piece in pieces.items() if key not in embedded}
+    embedded.update(zip(missing, _embed(list(missing.values()), encoder), strict=True))
+    return [
+        Prepared(document, tuple(_place(piece, embedded[piece.key]) for piece in group))
+        for document, group in zip(documents, cuts, strict=True)
     ]
-    encoded = encoder.encode_passages(passages)
-    sentence_vectors = encoder.encode_sentences(sentences)
-    prepared: list[Prepared] = []
-    passage = sentence = 0
-    for raw, each in zip(documents, cuts, strict=True):
-        of_passages = slice(passage, passage + len(each.passages))
-        of_sentences = slice(sentence, sentence + sum(map(len, each.sentences)))
-        own = EncodedPassages(encoded.vectors[of_passages], encoded.tokens[of_passages])
-        prepared.append(Prepared(raw, each, own, sentence_vectors[of_sentences]))
-        passage, sentence = of_passages.stop, of_sentences.stop
-    return prepared
+
+
+def _embed(pieces: Sequence[_Piece], encoder: Encoder) -> list[EmbeddedPassage]:
+    if not pieces:
+        return []
+    encoded = encoder.encode_passages([piece.text for piece in pieces])
+    sentences = [
+        piece.text[span.start - piece.span.start : span.end - piece.span.start]
+        for piece in pieces
+        for span in piece.sentences
+    ]
+    sentence_vectors = encoder.encode_sentences(sentences).astype(np.float16)
+    for vectors in (encoded.vectors, sentence_vectors):
+        _expect_unit_length(vectors, encoder)
+    result: list[EmbeddedPassage] = []
+    first = 0
+    for place, piece in enumerate(pieces):
+        last = first + len(piece.sentences)
+        result.append(
+            EmbeddedPassage(
+                piece.span,
+                piece.text,
+                piece.sentences,
+                encoded.vectors[place].astype(np.float16),
+                sentence_vectors[first:last],
+                encoded.tokens[place] if encoded.tokens else None,
+            )
+        )
+        first = last
+    return result
+
+
+def _expect_unit_length(vectors: NDArray[np.floating], encoder: Encoder) -> None:
+    """See that vectors are what they should be before they are stored; with others no folder can be opened again."""
+    lengths = np.linalg.norm(vectors.astype(np.float32), axis=-1)
+    if vectors.shape[-1] != encoder.info.dimension or not np.all(
+        np.abs(lengths - 1) < _LENGTH_TOLERANCE
+    ):  # also false for not-a-number
+        raise ModelUnavailable("model_damaged", f"The model '{encoder.info.name}' computes vectors that are none.")
+
+
+_LENGTH_TOLERANCE = 5e-3
+
+
+def _place(piece: _Piece, embedded: EmbeddedPassage) -> EmbeddedPassage:
+    return EmbeddedPassage(
+        piece.span, piece.text, piece.sentences, embedded.vector, embedded.sentence_vectors, embedded.states
+    )
+
+
+def _pieces(document: RawDocument, result: Cut) -> list[_Piece]:
+    return [
+        _Piece(span, span.of(document.text), sentences)
+        for span, sentences in zip(result.passages, result.sentences, strict=True)
+    ]
 
 
 def _cut_to_fit(document: RawDocument, encoder: Encoder) -> Cut:

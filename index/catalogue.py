@@ -1,83 +1,72 @@
 """The catalogue: documents, passages, sentences and vectors in one SQLite file. It is the truth; indexes are caches.
 
-One writer at a time, any number of readers; a change is one transaction, durable when it returns (WAL with
-``synchronous=FULL``). Ids are never reused, so an id from an old index can only lead to nothing, never to
-another text. This module alone knows SQL.
+Every change is one transaction that advances the *generation* by one and is on the disk when it returns. What a
+document said is kept in versions that were *born* with one generation and *died* with another, so that whoever reads
+at a generation sees exactly that state, whatever is written meanwhile. A deleted document is erased at once, its past
+included. Ids are never reused, so an id from an old index can only lead to nothing, never to another text.
+
+This module alone knows the queries; :mod:`index.catalogue_file` knows connections and the disk.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import queue
 import secrets
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from index.encoder import EncodedPassages, EncoderInfo, TokenStates, Vectors
-from index.errors import DataDamaged, FilterRejected, FormatNewer, ModelMismatch, NotFound
-from index.records import Cut, Document, Passage, RawDocument, Scalar, Sentence, Span
+from index import rows
+from index.catalogue_file import FILE_NAME, CatalogueFile
+from index.catalogue_schema import FORMAT, meta_checksum, write_meta
+from index.encoder import EncoderInfo, TokenStates, Vectors
+from index.errors import DataDamaged, ModelMismatch, NotFound
+from index.faults import Point, reach
+from index.filters import Filters, compile_filters
+from index.records import Document, Passage, RawDocument, Sentence, Span
 
-FORMAT = 1
-"""Version of the schema; a file with a higher one is left untouched."""
+__all__ = ["DEFAULT_COLLECTION", "FILE_NAME", "FORMAT", "Catalogue"]
 
 DEFAULT_COLLECTION = "default"
-FILE_NAME = "fundstelle.db"
 
-_APPLICATION_ID = 0x46554E44  # "FUND"
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-CREATE TABLE documents (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    collection TEXT NOT NULL,
-    source TEXT NOT NULL,
-    title TEXT NOT NULL,
-    language TEXT NOT NULL,
-    sha256 TEXT NOT NULL,
-    characters INTEGER NOT NULL,
-    passages INTEGER NOT NULL,
-    metadata TEXT NOT NULL,
-    text TEXT NOT NULL,
-    UNIQUE (collection, source)
-) STRICT;
-CREATE TABLE passages (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    vector BLOB NOT NULL
-) STRICT;
-CREATE INDEX passages_by_document ON passages (document);
-CREATE TABLE sentences (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    passage INTEGER NOT NULL REFERENCES passages (id) ON DELETE CASCADE,
-    first INTEGER NOT NULL,
-    last INTEGER NOT NULL,
-    vector BLOB NOT NULL
-) STRICT;
-CREATE INDEX sentences_by_passage ON sentences (passage);
--- apart, because it is thirty times as large as the rest of a passage and read for a few candidates only
-CREATE TABLE token_states (
-    passage INTEGER PRIMARY KEY REFERENCES passages (id) ON DELETE CASCADE,
-    tokens INTEGER NOT NULL,
-    codes BLOB NOT NULL,
-    starts BLOB NOT NULL
-) STRICT;
-"""
-_DOCUMENT_COLUMNS = (
-    "documents.id, collection, source, title, language, sha256, characters, documents.passages, metadata"
+_ALIVE = "versions.born <= ? AND (versions.died IS NULL OR versions.died > ?)"
+_VERSION_COLUMNS = (
+    "documents.id, documents.collection, documents.source, versions.born, versions.died, versions.title,"
+    " versions.language, versions.sha256, versions.characters, versions.metadata, versions.digest, versions.checksum"
 )
-_FILTER_COLUMNS = {"source": "source", "language": "language", "document_id": "documents.id"}
+_DOCUMENT_QUERY = (
+    f"SELECT {_VERSION_COLUMNS}, coalesce(embedded.passages, 0), documents.number, versions.number FROM documents"
+    " JOIN versions ON versions.document = documents.number"
+    " LEFT JOIN embedded ON embedded.version = versions.number AND embedded.model = ?"
+    f" WHERE {_ALIVE}"
+)
+_WANTED = "IN (SELECT value FROM json_each(?))"
+_CONTENT_QUERY = (
+    "SELECT passages.id, contents.text, sentences, vector, sentence_vectors, contents.checksum, digest"
+    " FROM passages JOIN contents ON passage = passages.id"
+)
+_CHUNK = 2000
+"""Passages read at once when all are read: about 10 MB."""
 
-Filters = Mapping[str, Scalar | Sequence[Scalar]]
-"""Field to one value or several of which one must match; all fields must match."""
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPassage:
+    """A passage with what the model made of it, ready to be stored."""
+
+    span: Span
+    text: str
+    sentences: tuple[Span, ...]
+    """In the document, in reading order."""
+    vector: NDArray[np.float16]
+    """Shape (dimension,)."""
+    sentence_vectors: NDArray[np.float16]
+    """Shape (sentences, dimension)."""
+    states: TokenStates | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +74,43 @@ class Prepared:
     """A document cut and embedded, ready to be stored in one step."""
 
     document: RawDocument
-    cut: Cut
-    passages: EncodedPassages
-    sentence_vectors: Vectors
-    """Rows in the order of ``cut.sentences``, passage after passage."""
+    passages: tuple[EmbeddedPassage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """A stored version with its new passages."""
+
+    version: int
+    document: Document
+    first_passage: int
+    """Their ids follow one another from here."""
+    passages: tuple[EmbeddedPassage, ...]
+    replaces: bool
+    """Whether the document had a version before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A version that is not current any more, with the passages that went with it."""
+
+    version: int
+    collection: str
+    language: str
+    passages: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one transaction did; ``number`` is the generation it made."""
+
+    number: int
+    born: tuple[Born, ...] = ()
+    died: tuple[Died, ...] = ()
+    documents: tuple[Document, ...] = ()
+    """The documents that were stored or removed."""
+    unchanged: tuple[Document, ...] = ()
+    """Documents that were to be stored but said the same already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +127,36 @@ class StoredPassage:
 
 
 @dataclass(frozen=True, slots=True)
+class PassageRows:
+    """Where all passages of one model stand, one entry each, ascending by id."""
+
+    ids: NDArray[np.int64]
+    versions: NDArray[np.int64]
+    born: NDArray[np.int64]
+    died: NDArray[np.int64]
+    """Of their versions; a number no generation reaches for those that are current."""
+    marks: NDArray[np.int64]
+    """See :func:`index.rows.marks`."""
+
+    def alive(self, at: int) -> NDArray[np.bool_]:
+        """Return which are part of generation ``at``."""
+        alive: NDArray[np.bool_] = (self.born <= at) & (at < self.died)
+        return alive
+
+
+@dataclass(frozen=True, slots=True)
+class VectorChunk:
+    """Some passages' vectors in the order of their ids, in half precision."""
+
+    ids: NDArray[np.int64]
+    vectors: NDArray[np.float16]
+    sentence_counts: NDArray[np.int64]
+    sentence_vectors: NDArray[np.float16]
+    marks: NDArray[np.int64]
+    """See :func:`index.rows.marks`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How much the catalogue holds."""
 
@@ -114,444 +166,878 @@ class Counts:
     characters: int
 
 
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """An embedding model whose vectors are stored."""
+
+    number: int
+    name: str
+    fingerprint: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """One entry of a document's history."""
+
+    document_id: str
+    collection: str
+    source: str
+    sha256: str
+
+
+class VectorReader:
+    """The stored vectors of one model, as they were when the reader was lent."""
+
+    def __init__(self, connection: sqlite3.Connection, model: ModelRow) -> None:
+        self._connection = connection
+        self._model = model
+
+    def counts(self) -> tuple[int, int]:
+        """Return how many passages and how many sentences there are."""
+        row = self._connection.execute(
+            "SELECT coalesce(sum(passages), 0), coalesce(sum(sentences), 0) FROM embedded WHERE model = ?",
+            (self._model.number,),
+        ).fetchone()
+        return int(row[0]), int(row[1])
+
+    def chunks(self, after: int = 0) -> Iterator[VectorChunk]:
+        """Read the vectors of all passages with ids above ``after``, some at a time, ascending."""
+        while True:
+            found = self._connection.execute(
+                f"{_CONTENT_QUERY} WHERE passages.id > ? AND model = ? ORDER BY passages.id LIMIT ?",
+                (after, self._model.number, _CHUNK),
+            ).fetchall()
+            if not found:
+                return
+            yield _vector_chunk(found, self._model.dimension)
+            after = found[-1][0]
+
+    def sample(self, size: int) -> VectorChunk:
+        """Read the vectors of ``size`` passages, or of all if there are fewer, drawn evenly over their ids."""
+        ids = [
+            row[0]
+            for row in self._connection.execute("SELECT id FROM passages WHERE model = ?", (self._model.number,))
+        ]
+        ids.sort()
+        chosen = ids if len(ids) <= size else [ids[place * len(ids) // size] for place in range(size)]
+        found = self._connection.execute(
+            f"{_CONTENT_QUERY} WHERE passages.id {_WANTED} ORDER BY passages.id", (json.dumps(chosen),)
+        ).fetchall()
+        return _vector_chunk(found, self._model.dimension)
+
+
 class Catalogue:
-    """An open catalogue file. Reading is safe from any thread; writing is serialised here."""
+    """An open catalogue. Reading is safe from any thread; writing is serialised."""
 
     def __init__(self, folder: Path, *, writable: bool) -> None:
         """Open the catalogue in ``folder``, creating it if ``writable`` and there is none.
 
         Raises:
-            DataDamaged: if the file is not a catalogue.
+            DataDamaged: if the file is not a catalogue, or damaged.
             FormatNewer: if a newer version wrote it.
+            StorageUnavailable: if the disk does not let it be opened.
         """
-        self._file = folder / FILE_NAME
-        self._writing = threading.Lock()
-        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
-        self._writer: sqlite3.Connection | None = None
+        self._file = CatalogueFile(folder, writable=writable)
+        self._writable = writable
         try:
-            if writable:
-                self._writer = self._connect(writable=True)
-                if not self._is_set_up(self._writer):
-                    self._set_up(self._writer)
-            with self._reading() as connection:
-                self._check(connection)
+            if problem := self._meta_problem():
+                raise DataDamaged("data_damaged", f"The catalogue is damaged: {problem}.")
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Close every idle connection; the write-ahead log is folded in by the last one."""
-        while not self._idle.empty():
-            self._idle.get().close()
-        if self._writer is not None:
-            self._writer.close()
+        """Close every connection."""
+        self._file.close()
 
-    # ---- the model that built the vectors -------------------------------------------------------------------
+    @property
+    def write_problem(self) -> str:
+        """Why nothing can be written at the moment; empty if it can."""
+        return self._file.write_problem
 
-    def bind_model(self, info: EncoderInfo) -> None:
+    # ---- models -------------------------------------------------------------------------------------------------
+
+    def bind_model(self, info: EncoderInfo) -> ModelRow:
         """Remember the embedding model on first use, refuse another one ever after.
 
         Raises:
-            ModelMismatch: if the stored vectors come from another model.
+            ModelMismatch: if the stored vectors in use come from another model.
         """
-        with self._reading() as connection:
-            stored = dict(connection.execute("SELECT key, value FROM meta WHERE key LIKE 'model_%'").fetchall())
-        if not stored and self._writer is not None:
-            with self._change() as connection:
-                connection.executemany(
-                    "INSERT INTO meta VALUES (?, ?)",
-                    [
-                        ("model_name", info.name),
-                        ("model_fingerprint", info.fingerprint),
-                        ("model_dimension", str(info.dimension)),
-                    ],
-                )
-        elif stored and stored["model_fingerprint"] != info.fingerprint:
+        active = self.active_model()
+        if active is None:
+            if not self._writable:
+                return ModelRow(0, info.name, info.fingerprint, info.dimension)
+            model = self.ensure_model(info)
+            with self._file.change() as connection:
+                write_meta(connection, {"model": str(model.number)})
+            return model
+        if active.fingerprint != info.fingerprint:
             raise ModelMismatch(
                 "model_mismatch",
-                f"This data folder was built with the model '{stored['model_name']}' "
-                f"({stored['model_fingerprint'][:12]}), not with '{info.name}' ({info.fingerprint[:12]}).",
+                f"This data folder was built with the model '{active.name}' ({active.fingerprint[:12]}), "
+                f"not with '{info.name}' ({info.fingerprint[:12]}).",
             )
+        return active
 
-    def model_name(self) -> str | None:
-        """Return the name of the model that built the vectors, if there are any."""
-        with self._reading() as connection:
-            row = connection.execute("SELECT value FROM meta WHERE key = 'model_name'").fetchone()
-        return None if row is None else str(row[0])
+    def active_model(self) -> ModelRow | None:
+        """Return the model in use, if anything was ever stored."""
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT number, name, fingerprint, dimension FROM models"
+                " WHERE number = (SELECT value FROM meta WHERE key = 'model')"
+            ).fetchone()
+        return None if row is None else ModelRow(*row)
 
-    # ---- writing ----------------------------------------------------------------------------------------------
+    def models(self) -> list[ModelRow]:
+        """Return all models that vectors are stored of."""
+        with self._file.reading() as connection:
+            found = connection.execute("SELECT number, name, fingerprint, dimension FROM models ORDER BY number")
+            return [ModelRow(*row) for row in found.fetchall()]
 
-    def add(self, prepared: Sequence[Prepared], collection: str) -> list[Document]:
+    def ensure_model(self, info: EncoderInfo) -> ModelRow:
+        """Return the row of a model, making it if needed; it is not used for anything yet."""
+        with self._file.change() as connection:
+            connection.execute(
+                "INSERT INTO models (name, fingerprint, dimension) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (info.name, info.fingerprint, info.dimension),
+            )
+            row = connection.execute(
+                "SELECT number, name, fingerprint, dimension FROM models WHERE fingerprint = ?", (info.fingerprint,)
+            ).fetchone()
+        return ModelRow(*row)
+
+    def promote_model(self, model: ModelRow) -> int:
+        """Make a model the one in use; return the generation that begins with it."""
+        with self._file.change() as connection:
+            number = _advance(connection)
+            write_meta(connection, {"model": str(model.number)})
+            reach(Point.MODEL_BEFORE_PROMOTION)
+        return number
+
+    def forget_models(self, kept: Iterable[int]) -> None:
+        """Erase the vectors of all models but those of these numbers."""
+        numbers = json.dumps(list(kept))
+        with self._file.change() as connection:
+            connection.execute(f"DELETE FROM passages WHERE model NOT {_WANTED}", (numbers,))
+            connection.execute(f"DELETE FROM embedded WHERE model NOT {_WANTED}", (numbers,))
+            connection.execute(f"DELETE FROM models WHERE number NOT {_WANTED}", (numbers,))
+
+    def unembedded(self, model: ModelRow, limit: int) -> list[tuple[int, RawDocument]]:
+        """Return versions, current or kept, that are not embedded for a model yet, as documents."""
+        with self._file.reading() as connection:
+            found = connection.execute(
+                f"SELECT versions.number, text, {_VERSION_COLUMNS} FROM versions"
+                " JOIN documents ON documents.number = versions.document"
+                " JOIN texts ON texts.version = versions.number WHERE versions.number NOT IN"
+                " (SELECT version FROM embedded WHERE model = ?) ORDER BY versions.number LIMIT ?",
+                (model.number, limit),
+            ).fetchall()
+        waiting: list[tuple[int, RawDocument]] = []
+        for number, text, *columns in found:
+            document = _document(columns, 0)
+            rows.expect_digest(columns[10], text)
+            waiting.append(
+                (number, RawDocument(document.source, text, document.title, document.language, document.sha256))
+            )
+        return waiting
+
+    def count_unembedded(self, model: ModelRow) -> int:
+        """Count the versions that are not embedded for a model yet."""
+        with self._file.reading() as connection:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM versions WHERE number NOT IN (SELECT version FROM embedded WHERE model = ?)",
+                (model.number,),
+            ).fetchone()
+        return int(count)
+
+    def embed(self, version: int, model: ModelRow, passages: Sequence[EmbeddedPassage]) -> None:
+        """Store what a model made of a version; nothing of it is searched before the model is promoted."""
+        with self._file.change() as connection:
+            if connection.execute("SELECT 1 FROM versions WHERE number = ?", (version,)).fetchone():
+                _store_passages(connection, version, model.number, passages)
+
+    # ---- writing ------------------------------------------------------------------------------------------------
+
+    def add(self, prepared: Sequence[Prepared], collection: str, model: ModelRow, purge: int = 0) -> Change:
         """Store documents, replacing those of the same source; all of them or none.
 
-        A replaced document keeps its id; its old passages and sentences are gone in the same transaction.
-        """
-        stored: list[Document] = []
-        with self._change() as connection:
-            for item in prepared:
-                stored.append(self._store(connection, item, collection))
-            self._advance(connection)
-        return stored
+        A replaced document keeps its id; what it said before stays as a version that died. What says the same already
+        is left as it is; if all do, there is no new generation.
 
-    def delete(self, document_id: str) -> None:
-        """Remove a document with all that was derived from it.
+        Args:
+            prepared: the documents, each source once.
+            collection: where they belong.
+            model: the one that embedded them.
+            purge: versions that died with this generation or earlier are erased.
+        """
+        with self._file.change() as connection:
+            present = [_current(connection, collection, item.document.source, model.number) for item in prepared]
+            changed = [
+                item for item, known in zip(prepared, present, strict=True) if not says_the_same(known, item.document)
+            ]
+            same = [known for known in present if known and known.source not in {x.document.source for x in changed}]
+            if not changed:  # somebody else has just stored the very same
+                return Change(int(_read_meta(connection, "generation")), unchanged=tuple(same))
+            number = _advance(connection)
+            died: list[Died] = []
+            born = [_store(connection, item, collection, model.number, number, died) for item in changed]
+            reach(Point.CHANGE_WRITTEN)
+            _purge(connection, purge)
+        return Change(number, tuple(born), tuple(died), tuple(each.document for each in born), tuple(same))
+
+    def remove(self, document_ids: Sequence[str], model: ModelRow, purge: int = 0) -> Change:
+        """Erase documents with all that was derived from them and all they said before.
 
         Raises:
-            NotFound: if there is none of this id.
+            NotFound: if one of them does not exist; none is erased then.
         """
-        with self._change() as connection:
-            if connection.execute("DELETE FROM documents WHERE id = ?", (document_id,)).rowcount == 0:
-                raise NotFound("document_not_found", f"There is no document '{document_id}'.")
-            self._advance(connection)
+        with self._file.change() as connection:
+            change = _erase(connection, document_ids, model.number)
+            _purge(connection, purge)
+        return change
 
-    # ---- reading ----------------------------------------------------------------------------------------------
+    def remove_where(self, collection: str, filters: Filters, model: ModelRow, purge: int = 0) -> Change | None:
+        """Erase the documents of a collection that match; return ``None`` if there are none.
+
+        Raises:
+            FilterRejected: if a filter cannot be used.
+        """
+        conditions, values = compile_filters(filters)
+        query = "SELECT documents.id FROM documents JOIN versions ON versions.document = documents.number WHERE "
+        where = " AND ".join(["versions.died IS NULL", "documents.collection = ?", *conditions])
+        with self._file.change() as connection:
+            found = [row[0] for row in connection.execute(query + where, (collection, *values))]
+            if not found:
+                return None
+            change = _erase(connection, found, model.number)
+            _purge(connection, purge)
+        return change
+
+    def remove_missing(
+        self, collection: str, origin: str, sources: Iterable[str], model: ModelRow, purge: int = 0
+    ) -> Change | None:
+        """Erase the documents an import brought from ``origin`` whose source is not among ``sources``."""
+        with self._file.change() as connection:
+            found = [
+                row[0]
+                for row in connection.execute(
+                    f"SELECT id FROM documents WHERE collection = ? AND origin = ? AND source NOT {_WANTED}",
+                    (collection, origin, json.dumps(list(sources))),
+                )
+            ]
+            if not found:
+                return None
+            change = _erase(connection, found, model.number)
+            _purge(connection, purge)
+        return change
+
+    def set_origin(self, document_ids: Sequence[str], origin: str) -> None:
+        """Note which folder unchanged documents were imported from, if that is another than before."""
+        wanted = json.dumps(list(document_ids))
+        with self._file.reading() as connection:
+            (others,) = connection.execute(
+                f"SELECT count(*) FROM documents WHERE origin <> ? AND id {_WANTED}",
+                (origin, wanted),
+            ).fetchone()
+        if not others:
+            return
+        with self._file.change() as connection:
+            connection.execute(
+                f"UPDATE documents SET origin = ? WHERE id {_WANTED}",
+                (origin, wanted),
+            )
+
+    # ---- reading: the whole -------------------------------------------------------------------------------------
 
     def generation(self) -> int:
         """Return the number of the newest change."""
-        with self._reading() as connection:
-            return _generation(connection)
+        return int(self._meta("generation"))
 
-    def counts(self) -> Counts:
-        """Count what is stored."""
-        with self._reading() as connection:
+    def oldest(self) -> int:
+        """Return the earliest generation that can still be looked at."""
+        return int(self._meta("oldest"))
+
+    def identity(self) -> str:
+        """Return what tells this catalogue from all others."""
+        return self._meta("identity")
+
+    def counts(self, at: int, model: ModelRow) -> Counts:
+        """Count what generation ``at`` holds."""
+        with self._file.reading() as connection:
             row = connection.execute(
-                "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM passages),"
-                " (SELECT count(*) FROM sentences), (SELECT coalesce(sum(characters), 0) FROM documents)"
+                "SELECT count(*), coalesce(sum(embedded.passages), 0), coalesce(sum(embedded.sentences), 0),"
+                " coalesce(sum(characters), 0) FROM versions"
+                f" LEFT JOIN embedded ON version = versions.number AND model = ? WHERE {_ALIVE}",
+                (model.number, at, at),
             ).fetchone()
         return Counts(*row)
 
-    def document(self, document_id: str) -> Document:
+    def passage_rows(self, model: ModelRow) -> PassageRows:
+        """Read where all passages of a model stand, and see that none is missing or damaged.
+
+        Raises:
+            DataDamaged: if one is.
+        """
+        with self._file.reading() as connection:
+            connection.execute("BEGIN")
+            versions = connection.execute(
+                f"SELECT versions.number, {_VERSION_COLUMNS} FROM versions"
+                " JOIN documents ON documents.number = versions.document ORDER BY versions.number"
+            ).fetchall()
+            generation = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
+            found = connection.execute(
+                "SELECT id, version, first, last, digest, checksum FROM passages WHERE model = ? ORDER BY id",
+                (model.number,),
+            ).fetchall()
+            embedded = connection.execute(
+                "SELECT version, passages FROM embedded WHERE model = ? ORDER BY version", (model.number,)
+            ).fetchall()
+            expected = connection.execute("SELECT id_sum FROM models WHERE number = ?", (model.number,)).fetchone()
+            connection.execute("COMMIT")
+        for id_, version, first, last, digest, stored in found:
+            rows.expect(stored, id_, version, model.number, first, last, digest)
+        ids = np.fromiter((row[0] for row in found), np.int64, len(found))
+        owners = np.fromiter((row[1] for row in found), np.int64, len(found))
+        if rows.set_sum(ids) != int(expected[0] if expected else 0):
+            raise DataDamaged("data_damaged", "The catalogue's passages are not all there.")
+        counted = dict(zip(*(part.tolist() for part in np.unique(owners, return_counts=True)), strict=True))
+        if counted != {version: passages for version, passages in embedded if passages}:
+            raise DataDamaged("data_damaged", "The catalogue's passages are not those of its documents.")
+        for _, *columns in versions:
+            _document(columns, 0)
+        newest = max((row[5] or row[4] for row in versions), default=0)
+        if generation is None or newest > int(generation[0]):
+            raise DataDamaged("data_damaged", "The catalogue's generation is older than its documents.")
+        numbers = np.fromiter((row[0] for row in versions), np.int64, len(versions))
+        places = np.searchsorted(numbers, owners)
+        if not np.array_equal(numbers[np.minimum(places, len(numbers) - 1)] if len(numbers) else numbers, owners):
+            raise DataDamaged("data_damaged", "The catalogue's documents are not all there.")
+        never = np.iinfo(np.int64).max
+        born = np.fromiter((row[4] for row in versions), np.int64, len(versions))
+        died = np.fromiter((never if row[5] is None else row[5] for row in versions), np.int64, len(versions))
+        return PassageRows(ids, owners, born[places], died[places], rows.marks(row[4] for row in found))
+
+    def count_passages(self, model: ModelRow, upto: int) -> int:
+        """Count the stored passages of a model with ids up to ``upto``, current or kept."""
+        with self._file.reading() as connection:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM passages WHERE model = ? AND id <= ?", (model.number, upto)
+            ).fetchone()
+        return int(count)
+
+    @contextmanager
+    def vectors(self, model: ModelRow) -> Iterator[VectorReader]:
+        """Lend a reader of all vectors of a model that sees one state, whatever is written meanwhile."""
+        with self._file.reading() as connection:
+            connection.execute("BEGIN")
+            yield VectorReader(connection, model)
+            connection.execute("COMMIT")
+
+    # ---- reading: documents -------------------------------------------------------------------------------------
+
+    def document(self, document_id: str, at: int, model: ModelRow) -> Document:
         """Return one document.
 
         Raises:
             NotFound: if there is none of this id.
         """
-        with self._reading() as connection:
-            row = connection.execute(
-                f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE id = ?",  # noqa: S608 - constant columns
-                (document_id,),
-            ).fetchone()
-        if row is None:
+        found = self._documents("documents.id = ?", (document_id,), at, model)
+        if not found:
             raise NotFound("document_not_found", f"There is no document '{document_id}'.")
-        return _document(row)
+        _expect_found(found[0][0].id, document_id)
+        return found[0][0]
 
-    def find_source(self, source: str, collection: str = DEFAULT_COLLECTION) -> Document | None:
+    def find_source(self, source: str, collection: str, at: int, model: ModelRow) -> Document | None:
         """Return the document of this source, if there is one."""
-        with self._reading() as connection:
-            row = connection.execute(
-                f"SELECT {_DOCUMENT_COLUMNS} FROM documents WHERE collection = ? AND source = ?",  # noqa: S608
-                (collection, source),
-            ).fetchone()
-        return None if row is None else _document(row)
+        found = self._documents("documents.collection = ? AND documents.source = ?", (collection, source), at, model)
+        if not found:
+            return None
+        _expect_found((found[0][0].collection, found[0][0].source), (collection, source))
+        return found[0][0]
 
-    def documents(self, limit: int, after: int = 0) -> tuple[list[Document], int | None]:
+    def find_again(self, source: str, sha256: str, at: int, model: ModelRow) -> list[Document]:
+        """Return documents of this source or of this content, in any collection, the likeliest first."""
+        with self._file.reading() as connection:
+            found = connection.execute(
+                f"{_DOCUMENT_QUERY} AND (documents.source = ? OR versions.sha256 = ?)"
+                " ORDER BY documents.source <> ?, versions.sha256 <> ?, documents.number LIMIT ?",
+                (model.number, at, at, source, sha256, source, sha256, _FOUND_AGAIN),
+            ).fetchall()
+        return [_document(row, row[12]) for row in found]
+
+    def documents(
+        self, limit: int, after: int, at: int, model: ModelRow, collection: str | None = None
+    ) -> tuple[list[Document], int | None]:
         """List documents in the order they were first added.
 
         Returns:
             At most ``limit`` documents with a number above ``after``, and the number to continue after, if any.
         """
-        with self._reading() as connection:
-            rows = connection.execute(
-                f"SELECT {_DOCUMENT_COLUMNS}, number FROM documents WHERE number > ?"  # noqa: S608
-                " ORDER BY number LIMIT ?",
-                (after, limit + 1),
-            ).fetchall()
-        following = int(rows[limit - 1][-1]) if len(rows) > limit else None
-        return [_document(row) for row in rows[:limit]], following
+        condition, values = "documents.number > ?", [after]
+        if collection is not None:
+            condition += " AND documents.collection = ?"
+            values.append(collection)  # type: ignore[arg-type]
+        found = self._documents(condition, values, at, model, limit + 1)
+        following = found[limit - 1][1] if len(found) > limit else None
+        return [document for document, _ in found[:limit]], following
 
-    def text(self, document_id: str) -> str:
+    def text(self, document_id: str, at: int) -> str:
         """Return the text of one document.
 
         Raises:
             NotFound: if there is none of this id.
         """
-        with self._reading() as connection:
-            row = connection.execute("SELECT text FROM documents WHERE id = ?", (document_id,)).fetchone()
+        with self._file.reading() as connection:
+            row = connection.execute(
+                f"SELECT text, {_VERSION_COLUMNS} FROM documents"
+                " JOIN versions ON versions.document = documents.number"
+                f" JOIN texts ON texts.version = versions.number WHERE documents.id = ? AND {_ALIVE}",
+                (document_id, at, at),
+            ).fetchone()
         if row is None:
             raise NotFound("document_not_found", f"There is no document '{document_id}'.")
+        text: str = row[0]
+        _expect_found(_document(row[1:], 0).id, document_id)
+        rows.expect_digest(row[11], text)
+        return text
+
+    def passages(self, document_id: str, at: int, model: ModelRow) -> list[Passage]:
+        """Return the passages of one document in reading order; none if the document is gone."""
+        with self._file.reading() as connection:
+            found = connection.execute(
+                "SELECT passages.id, first, last FROM passages JOIN versions ON versions.number = version"
+                " JOIN documents ON documents.number = versions.document"
+                f" WHERE documents.id = ? AND model = ? AND {_ALIVE} ORDER BY first",
+                (document_id, model.number, at, at),
+            ).fetchall()
+        return [Passage(id_, document_id, Span(first, last)) for id_, first, last in found]
+
+    def slice(self, document_id: str, span: Span, at: int) -> str | None:
+        """Return the code points of ``span`` as they are stored; ``None`` if the document is gone.
+
+        They are compared with the passage around them, which has a checksum of its own, so that a long text need not
+        be read whole for a short quote.
+
+        Raises:
+            DataDamaged: if what is stored is not what was.
+        """
+        with self._file.reading() as connection:
+            connection.execute("BEGIN")
+            row = connection.execute(
+                "SELECT substr(text, ?, ?), versions.number, versions.digest, documents.id FROM documents"
+                " JOIN versions ON versions.document = documents.number"
+                f" JOIN texts ON texts.version = versions.number WHERE documents.id = ? AND {_ALIVE}",
+                (span.start + 1, len(span), document_id, at, at),
+            ).fetchone()
+            known = None if row is None else _known_slice(connection, row[1], row[2], span)
+            connection.execute("COMMIT")
+        if row is None:
+            return None
+        _expect_found((row[0], row[3]), (known, document_id))
         return str(row[0])
 
-    def passages(self, document_id: str) -> list[Passage]:
-        """Return the passages of one document in reading order; none if the document is gone."""
-        with self._reading() as connection:
-            rows = connection.execute(
-                "SELECT passages.id, first, last FROM passages JOIN documents ON document = number"
-                " WHERE documents.id = ? ORDER BY first",
+    def earlier(self, document_id: str) -> list[Earlier]:
+        """Return what is known of a document's past, newest first, even if it is gone."""
+        with self._file.reading() as connection:
+            found = connection.execute(
+                "SELECT number, document, collection, source, sha256, born, died, checksum FROM history"
+                " WHERE document = ? ORDER BY number DESC",
                 (document_id,),
             ).fetchall()
-        return [Passage(id_, document_id, Span(first, last)) for id_, first, last in rows]
+        for *values, stored in found:
+            rows.expect(stored, *values)
+        return [Earlier(row[1], row[2], row[3], row[4]) for row in found]
 
-    def slice(self, document_id: str, span: Span) -> str | None:
-        """Return the code points of ``span`` as they are stored now; ``None`` if the document is gone."""
-        with self._reading() as connection:
-            row = connection.execute(
-                "SELECT substr(text, ?, ?) FROM documents WHERE id = ?", (span.start + 1, len(span), document_id)
-            ).fetchone()
-        return None if row is None else str(row[0])
+    # ---- reading: for a search ----------------------------------------------------------------------------------
 
-    def vectors(self, granularity: str) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Vectors]:
-        """Return all ids and vectors of ``passages`` or ``sentences``: shapes (n,) and (n, dimension)."""
-        query = {
-            "passages": "SELECT id, vector FROM passages ORDER BY id",
-            "sentences": "SELECT id, vector FROM sentences ORDER BY id",
-        }[granularity]
-        with self._reading() as connection:
-            rows = connection.execute(query).fetchall()
-        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-        return ids, _stack(row[1] for row in rows)
-
-    def allowed(self, granularity: str, collection: str, filters: Filters | None) -> list[int] | None:
-        """Return the ids a filtered search may find; ``None`` if that is all of them.
+    def allowed_versions(self, collection: str, filters: Filters | None, at: int) -> NDArray[np.int64] | None:
+        """Return the versions a filtered search may find, ascending; ``None`` if that is all of them.
 
         Raises:
             FilterRejected: if a filter names an unknown field or has a wrong shape.
         """
-        conditions, values = _conditions(filters or {})
-        with self._reading() as connection:
+        conditions, values = compile_filters(filters or {})
+        with self._file.reading() as connection:
             # The least and the greatest name are looked up in the index; "is there another one" would read all of it.
             ends = connection.execute(
                 "SELECT (SELECT min(collection) FROM documents), (SELECT max(collection) FROM documents)"
             ).fetchone()
             if not conditions and ends == (collection, collection):
                 return None
-            where = " AND ".join(["collection = ?", *conditions])
-            query = {
-                "passages": "SELECT passages.id FROM passages JOIN documents ON document = number WHERE ",
-                "sentences": "SELECT sentences.id FROM sentences JOIN passages ON passage = passages.id"
-                " JOIN documents ON document = number WHERE ",
-            }[granularity]
-            return [row[0] for row in connection.execute(query + where, (collection, *values))]
-
-    def passage_ids_by_language(self) -> dict[str, list[int]]:
-        """Return the ids of all passages, ascending, for each language there is."""
-        ids: dict[str, list[int]] = {}
-        with self._reading() as connection:
-            for language, id_ in connection.execute(
-                "SELECT language, passages.id FROM passages JOIN documents ON document = number ORDER BY passages.id"
-            ):
-                ids.setdefault(language, []).append(id_)
-        return ids
-
-    def passages_of(self, sentence_ids: Sequence[int]) -> dict[int, int]:
-        """Map live sentences to the passages they lie in."""
-        with self._reading() as connection:
-            rows = connection.execute(
-                "SELECT id, passage FROM sentences WHERE id IN (SELECT value FROM json_each(?))",
-                (json.dumps(list(sentence_ids)),),
+            where = " AND ".join(["documents.collection = ?", _ALIVE, *conditions])
+            found = connection.execute(
+                "SELECT versions.number FROM documents JOIN versions ON versions.document = documents.number"
+                f" WHERE {where} ORDER BY versions.number",
+                (collection, at, at, *values),
             ).fetchall()
-        return dict(rows)
+        return np.fromiter((row[0] for row in found), np.int64, len(found))
 
-    def hydrate(self, passage_ids: Iterable[int]) -> dict[int, StoredPassage]:
-        """Read live passages with document, text, sentences and vectors; ids that are not live are left out."""
-        wanted = json.dumps(list(passage_ids))
-        with self._reading() as connection:
-            connection.execute("BEGIN")  # both queries see the same state
-            rows = connection.execute(
-                "SELECT passages.id, first, last, vector, substr(text, first + 1, last - first), "  # noqa: S608
-                f"{_DOCUMENT_COLUMNS} FROM passages JOIN documents ON document = number"
-                " WHERE passages.id IN (SELECT value FROM json_each(?))",
-                (wanted,),
-            ).fetchall()
-            sentences: dict[int, list[tuple[Sentence, bytes]]] = {}
-            for id_, passage, first, last, vector in connection.execute(
-                "SELECT id, passage, first, last, vector FROM sentences"
-                " WHERE passage IN (SELECT value FROM json_each(?)) ORDER BY id",
-                (wanted,),
+    def versions_by_language(self, collection: str, at: int) -> dict[str, NDArray[np.int64]]:
+        """Return the versions of a collection for each language there is, ascending."""
+        found: dict[str, list[int]] = {}
+        with self._file.reading() as connection:
+            for language, number in connection.execute(
+                "SELECT language, versions.number FROM documents"
+                " JOIN versions ON versions.document = documents.number"
+                f" WHERE documents.collection = ? AND {_ALIVE} ORDER BY versions.number",
+                (collection, at, at),
             ):
-                sentences.setdefault(passage, []).append((Sentence(id_, passage, Span(first, last)), vector))
-            connection.execute("COMMIT")
-        found: dict[int, StoredPassage] = {}
-        documents: dict[str, Document] = {}
-        for id_, first, last, vector, text, *columns in rows:
-            document = documents.get(columns[0]) or documents.setdefault(columns[0], _document(columns))
-            parts = sentences.get(id_, [])
-            found[id_] = StoredPassage(
+                found.setdefault(language, []).append(number)
+        return {language: np.array(numbers, np.int64) for language, numbers in found.items()}
+
+    def hydrate(self, passage_ids: Iterable[int], at: int, model: ModelRow) -> dict[int, StoredPassage]:
+        """Read live passages with document, text, sentences and vectors; ids that are not live are left out.
+
+        Raises:
+            DataDamaged: if a row is damaged.
+        """
+        with self._file.reading() as connection:
+            found = connection.execute(
+                "SELECT passages.id, versions.number, first, last, passages.digest, passages.checksum, contents.text,"
+                " contents.sentences, vector, sentence_vectors, contents.checksum, embedded.passages,"
+                f" {_VERSION_COLUMNS}"
+                " FROM passages JOIN contents ON passage = passages.id"
+                " JOIN versions ON versions.number = passages.version"
+                " JOIN documents ON documents.number = versions.document"
+                " JOIN embedded ON embedded.version = versions.number AND embedded.model = passages.model"
+                f" WHERE passages.id {_WANTED} AND passages.model = ? AND {_ALIVE}",
+                (json.dumps(list(passage_ids)), model.number, at, at),
+            ).fetchall()
+        stored: dict[int, StoredPassage] = {}
+        documents: dict[int, Document] = {}
+        for row in found:
+            id_, version, first, last, digest, check, text, spans, vector, others, content_check, count = row[:12]
+            rows.expect(check, id_, version, model.number, first, last, digest)
+            rows.expect(content_check, text, spans, vector, others)
+            rows.expect_digest(digest, text)
+            document = documents.get(version) or documents.setdefault(version, _document(row[12:], count))
+            sentences = rows.unpack_spans(spans, first)
+            stored[id_] = StoredPassage(
                 Passage(id_, document.id, Span(first, last)),
                 document,
                 text,
-                _stack([vector]),
-                tuple(sentence for sentence, _ in parts),
-                _stack(blob for _, blob in parts),
+                rows.unpack_vectors(vector, model.dimension),
+                tuple(Sentence(id_ << SENTENCE_BITS | place, id_, span) for place, span in enumerate(sentences)),
+                rows.unpack_vectors(others, model.dimension),
             )
-        return found
+        return stored
 
     def token_states(self, passage_ids: Iterable[int]) -> dict[int, TokenStates]:
-        """Read the token states of live passages; passages without any are left out."""
-        with self._reading() as connection:
-            rows = connection.execute(
-                "SELECT * FROM token_states WHERE passage IN (SELECT value FROM json_each(?))",
+        """Read the token states of live passages; passages without any are left out.
+
+        Raises:
+            DataDamaged: if a row is damaged.
+        """
+        with self._file.reading() as connection:
+            found = connection.execute(
+                f"SELECT passage, tokens, codes, starts, checksum FROM token_states WHERE passage {_WANTED}",
                 (json.dumps(list(passage_ids)),),
             ).fetchall()
-        return {
-            passage: TokenStates(np.frombuffer(codes, np.int8).reshape(tokens, -1), np.frombuffer(starts, "<u2"))
-            for passage, tokens, codes, starts in rows
-            if tokens
-        }
+        states: dict[int, TokenStates] = {}
+        for passage, tokens, codes, starts, stored in found:
+            rows.expect(stored, passage, tokens, codes, starts)
+            if tokens:
+                states[passage] = rows.unpack_states(tokens, codes, starts)
+        return states
+
+    def known_passages(self, digests: Iterable[bytes], model: ModelRow) -> dict[tuple[bytes, bytes], EmbeddedPassage]:
+        """Return passages that were embedded before, by their text's digest and their packed sentences."""
+        known: dict[tuple[bytes, bytes], EmbeddedPassage] = {}
+        with self._file.reading() as connection:
+            for digest in set(digests):
+                row = connection.execute(
+                    "SELECT first, last, text, sentences, vector, sentence_vectors, contents.checksum, tokens, codes,"
+                    " starts, token_states.checksum, passages.id FROM passages"
+                    " JOIN contents ON contents.passage = passages.id"
+                    " LEFT JOIN token_states ON token_states.passage = passages.id"
+                    " WHERE digest = ? AND model = ? LIMIT 1",
+                    (digest, model.number),
+                ).fetchone()
+                if row is not None:
+                    known[digest, row[3]] = _known(row, digest, model.dimension)
+        return known
+
+    # ---- checking -----------------------------------------------------------------------------------------------
 
     def problems(self) -> list[str]:
-        """Check the whole file and say what is wrong with it; empty if nothing is."""
-        found: list[str] = []
-        with self._reading() as connection:
-            found += [
-                f"catalogue: {row[0]}" for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"
-            ]
-            found += [
-                f"catalogue: dangling row in {row[0]}" for row in connection.execute("PRAGMA foreign_key_check")
-            ]
-            for row in connection.execute("SELECT number, id, characters, passages, text FROM documents"):
-                found += _document_problems(connection, *row)
+        """Check the whole file, every row of it, and say what is wrong; empty if nothing is."""
+        from index.catalogue_check import find_problems
+
+        try:
+            with self._file.reading() as connection:
+                found = list(find_problems(connection))
+            for model in self.models():
+                self.passage_rows(model)
+        except DataDamaged as error:
+            return [f"catalogue: {error.message}"]
+        except (ValueError, RecursionError) as error:
+            return [f"catalogue: it holds what no version has written ({type(error).__name__})"]
+        if problem := self._meta_problem():
+            found.append(f"catalogue: {problem}")
         return found
 
-    # ---- inside -----------------------------------------------------------------------------------------------
+    # ---- inside -------------------------------------------------------------------------------------------------
 
-    def _connect(self, *, writable: bool) -> sqlite3.Connection:
-        try:
-            connection = sqlite3.connect(
-                self._file, timeout=10, isolation_level=None, check_same_thread=False, cached_statements=64
-            )
-            connection.execute("PRAGMA trusted_schema = OFF")
-            connection.execute("PRAGMA cell_size_check = ON")
-            connection.execute("PRAGMA foreign_keys = ON")
-            if writable:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("PRAGMA synchronous = FULL")
-            else:
-                connection.execute("PRAGMA query_only = ON")
-        except sqlite3.DatabaseError as error:
-            raise DataDamaged("data_damaged", f"'{self._file}' cannot be opened: {error}.") from error
-        return connection
+    def _meta(self, key: str) -> str:
+        with self._file.reading() as connection:
+            return _read_meta(connection, key)
 
-    def _check(self, connection: sqlite3.Connection) -> None:
-        try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            (application,) = connection.execute("PRAGMA application_id").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise DataDamaged("data_damaged", f"'{self._file}' cannot be read: {error}.") from error
-        if application != _APPLICATION_ID:
-            raise DataDamaged("data_damaged", f"'{self._file}' is not a catalogue.")
-        if version > FORMAT:
-            raise FormatNewer(
-                "format_newer", f"'{self._file}' has format {version}; this version reads up to {FORMAT}."
-            )
+    def _meta_problem(self) -> str:
+        with self._file.reading() as connection:
+            values = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        return "" if values.get("checksum") == meta_checksum(values) else "what it says of itself was changed"
 
-    @staticmethod
-    def _is_set_up(connection: sqlite3.Connection) -> bool:
-        try:
-            (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise DataDamaged("data_damaged", f"The catalogue cannot be read: {error}.") from error
-        return bool(tables)
+    def _documents(
+        self, condition: str, values: Sequence[object], at: int, model: ModelRow, limit: int = 1
+    ) -> list[tuple[Document, int]]:
+        with self._file.reading() as connection:
+            found = connection.execute(
+                f"{_DOCUMENT_QUERY} AND {condition} ORDER BY documents.number LIMIT ?",
+                (model.number, at, at, *values, limit),
+            ).fetchall()
+        return [(_document(row, row[12]), int(row[13])) for row in found]
 
-    @staticmethod
-    def _set_up(connection: sqlite3.Connection) -> None:
-        connection.executescript(
-            f"BEGIN; PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {FORMAT};"  # noqa: S608
-            f"{_SCHEMA} INSERT INTO meta VALUES ('generation', '0'); COMMIT;"
+
+_FOUND_AGAIN = 100
+SENTENCE_BITS = 10
+"""A sentence's id is its passage's with its place in it: a passage of 1,200 characters has fewer than 1,024."""
+
+
+def says_the_same(known: Document | None, raw: RawDocument) -> bool:
+    """Whether a stored document is the one that is handed in: the same content, title and metadata."""
+    return known is not None and (known.sha256, known.title, dict(known.metadata), known.characters) == (
+        raw.sha256,
+        raw.title,
+        dict(raw.metadata),
+        len(raw.text),
+    )
+
+
+# ---- transactions: what is done inside them -----------------------------------------------------------------
+
+
+def _advance(connection: sqlite3.Connection) -> int:
+    (number,) = connection.execute(
+        "UPDATE meta SET value = value + 1 WHERE key = 'generation' RETURNING value"
+    ).fetchone()
+    write_meta(connection, {})
+    return int(number)
+
+
+def _read_meta(connection: sqlite3.Connection, key: str) -> str:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        raise DataDamaged("data_damaged", f"The catalogue does not say its '{key}'.")
+    return str(row[0])
+
+
+def _current(connection: sqlite3.Connection, collection: str, source: str, model: int) -> Document | None:
+    row = connection.execute(
+        f"SELECT {_VERSION_COLUMNS}, coalesce(embedded.passages, 0) FROM documents"
+        " JOIN versions ON versions.document = documents.number"
+        " LEFT JOIN embedded ON embedded.version = versions.number AND embedded.model = ?"
+        " WHERE documents.collection = ? AND documents.source = ? AND died IS NULL",
+        (model, collection, source),
+    ).fetchone()
+    return None if row is None else _document(row, row[12])
+
+
+def _store(
+    connection: sqlite3.Connection, item: Prepared, collection: str, model: int, number: int, died: list[Died]
+) -> Born:
+    raw = item.document
+    row = connection.execute(
+        "SELECT number, id FROM documents WHERE collection = ? AND source = ?", (collection, raw.source)
+    ).fetchone()
+    if row is None:
+        document_id = secrets.token_hex(8)
+        owner = connection.execute(
+            "INSERT INTO documents (id, collection, source, origin) VALUES (?, ?, ?, ?)",
+            (document_id, collection, raw.source, raw.origin),
+        ).lastrowid
+    else:
+        owner, document_id = row
+        died.append(_end_version(connection, owner, collection, model, number))
+        _end_history(connection, [document_id], number)
+        connection.execute("UPDATE documents SET origin = ? WHERE number = ?", (raw.origin, owner))
+    metadata = json.dumps(dict(raw.metadata), ensure_ascii=False, sort_keys=True)
+    digest = rows.text_digest(raw.text)
+    described = (number, None, raw.title, raw.language, raw.sha256, len(raw.text), metadata, digest)
+    (version,) = connection.execute(
+        "INSERT INTO versions (document, born, died, title, language, sha256, characters, metadata, digest, checksum)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
+        (owner, *described, rows.checksum(document_id, collection, raw.source, *described)),
+    ).fetchone()
+    connection.execute("INSERT INTO texts VALUES (?, ?, ?)", (version, raw.text, raw.original))
+    _write_history(connection, document_id, collection, raw.source, raw.sha256, number)
+    first = _store_passages(connection, version, model, item.passages)
+    document = Document(
+        document_id,
+        collection,
+        raw.source,
+        raw.title,
+        raw.language,
+        raw.sha256,
+        len(raw.text),
+        len(item.passages),
+        dict(raw.metadata),
+    )
+    return Born(version, document, first, item.passages, row is not None)
+
+
+def _store_passages(
+    connection: sqlite3.Connection, version: int, model: int, passages: Sequence[EmbeddedPassage]
+) -> int:
+    """Store the passages of a version under ids that follow one another; return the first."""
+    (newest,) = connection.execute(
+        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'passages'), 0)"
+    ).fetchone()
+    first = int(newest) + 1
+    slim, contents, states = [], [], []
+    for id_, passage in enumerate(passages, start=first):
+        digest = rows.text_digest(passage.text)
+        place = (id_, version, model, passage.span.start, passage.span.end, digest)
+        slim.append((*place, rows.checksum(*place)))
+        content = (
+            passage.text,
+            rows.pack_spans(passage.sentences, passage.span.start),
+            rows.pack_vectors(passage.vector),
+            rows.pack_vectors(passage.sentence_vectors),
         )
+        contents.append((id_, *content, rows.checksum(*content)))
+        if passage.states is not None:
+            state = (
+                id_,
+                len(passage.states.starts),
+                passage.states.codes.tobytes(),
+                passage.states.starts.astype("<u2").tobytes(),
+            )
+            states.append((*state, rows.checksum(*state)))
+    connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", slim)
+    connection.executemany("INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)", contents)
+    connection.executemany("INSERT INTO token_states VALUES (?, ?, ?, ?, ?)", states)
+    connection.execute(
+        "INSERT INTO embedded VALUES (?, ?, ?, ?)",
+        (version, model, len(passages), sum(len(passage.sentences) for passage in passages)),
+    )
+    _change_id_sum(connection, model, born=np.arange(first, first + len(passages), dtype=np.int64))
+    return first
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        try:
-            connection = self._idle.get_nowait()
-        except queue.Empty:
-            connection = self._connect(writable=False)
-        try:
-            yield connection
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            raise DataDamaged("data_damaged", f"The catalogue cannot be read: {error}.") from error
-        except BaseException:
-            connection.close()
-            raise
-        self._idle.put(connection)
 
-    @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
-        if self._writer is None:
-            raise RuntimeError("the catalogue was opened for reading")
-        with self._writing:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-            except BaseException:
-                self._writer.execute("ROLLBACK")
-                raise
-            self._writer.execute("COMMIT")
+def _end_version(connection: sqlite3.Connection, owner: int, collection: str, model: int, number: int) -> Died:
+    """Let the current version of a document die with generation ``number``."""
+    version, *columns = connection.execute(
+        f"SELECT versions.number, {_VERSION_COLUMNS} FROM versions"
+        " JOIN documents ON documents.number = document WHERE document = ? AND died IS NULL",
+        (owner,),
+    ).fetchone()
+    document = _document(columns, 0)
+    columns[4] = number
+    connection.execute(
+        "UPDATE versions SET died = ?, checksum = ? WHERE number = ?",
+        (number, rows.checksum(*columns[:-1]), version),
+    )
+    return Died(version, collection, document.language, _passages_of(connection, version, model))
 
-    @staticmethod
-    def _advance(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE meta SET value = value + 1 WHERE key = 'generation'")
 
-    @staticmethod
-    def _store(connection: sqlite3.Connection, item: Prepared, collection: str) -> Document:
-        raw = item.document
-        row = connection.execute(
-            "SELECT number, id FROM documents WHERE collection = ? AND source = ?", (collection, raw.source)
-        ).fetchone()
-        values = (
-            raw.title,
-            raw.language,
-            raw.sha256,
-            len(raw.text),
-            len(item.cut.passages),
-            json.dumps(dict(raw.metadata), ensure_ascii=False, sort_keys=True),
-            raw.text,
-        )
-        if row is None:
-            document_id = secrets.token_hex(8)
-            number = connection.execute(
-                "INSERT INTO documents (id, collection, source, title, language, sha256, characters, passages,"
-                " metadata, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (document_id, collection, raw.source, *values),
-            ).lastrowid
-        else:
-            number, document_id = row
-            connection.execute("DELETE FROM passages WHERE document = ?", (number,))
+def _erase(connection: sqlite3.Connection, document_ids: Sequence[str], model: int) -> Change:
+    number = _advance(connection)
+    died: list[Died] = []
+    removed: list[Document] = []
+    for document_id in document_ids:
+        found = connection.execute(
+            f"SELECT {_VERSION_COLUMNS}, versions.number FROM versions"
+            " JOIN documents ON documents.number = document WHERE documents.id = ? ORDER BY versions.number",
+            (document_id,),
+        ).fetchall()
+        if not found:
+            raise NotFound("document_not_found", f"There is no document '{document_id}'.")
+        versions = [int(row[-1]) for row in found]
+        for row in found:
+            document = _document(row, 0)
+            passages = _passages_of(connection, int(row[-1]), model)
+            if row[4] is None:
+                removed.append(replace(document, passages=len(passages)))
+            died.append(Died(int(row[-1]), document.collection, document.language, passages))
+        _forget_passages(connection, versions)
+        connection.execute("DELETE FROM documents WHERE id = ?", (document_id,))
+    reach(Point.CHANGE_WRITTEN)
+    _end_history(connection, document_ids, number)
+    return Change(number, (), tuple(died), tuple(removed))
+
+
+def _purge(connection: sqlite3.Connection, bound: int) -> None:
+    """Erase versions that died with generation ``bound`` or earlier; that generation is the oldest one kept then."""
+    (oldest,) = connection.execute("SELECT value FROM meta WHERE key = 'oldest'").fetchone()
+    if bound <= int(oldest):
+        return
+    versions = [row[0] for row in connection.execute("SELECT number FROM versions WHERE died <= ?", (bound,))]
+    if versions:
+        _forget_passages(connection, versions)
+        connection.execute(f"DELETE FROM versions WHERE number {_WANTED}", (json.dumps(versions),))
+    write_meta(connection, {"oldest": str(bound)})
+
+
+def _passages_of(connection: sqlite3.Connection, version: int, model: int) -> tuple[int, ...]:
+    found = connection.execute("SELECT id FROM passages WHERE version = ? AND model = ?", (version, model))
+    return tuple(row[0] for row in found)
+
+
+def _forget_passages(connection: sqlite3.Connection, versions: Sequence[int]) -> None:
+    """Take the passages of versions that are about to go out of their models' checksums."""
+    by_model: dict[int, list[int]] = {}
+    for id_, model in connection.execute(
+        f"SELECT id, model FROM passages WHERE version {_WANTED}",
+        (json.dumps(list(versions)),),
+    ):
+        by_model.setdefault(model, []).append(id_)
+    for model, ids in by_model.items():
+        _change_id_sum(connection, model, died=np.array(ids, np.int64))
+
+
+_NONE = np.empty(0, np.int64)
+
+
+def _change_id_sum(
+    connection: sqlite3.Connection, model: int, born: NDArray[np.int64] = _NONE, died: NDArray[np.int64] = _NONE
+) -> None:
+    (total,) = connection.execute("SELECT id_sum FROM models WHERE number = ?", (model,)).fetchone()
+    changed = rows.add_sums(int(total), rows.set_sum(born), rows.set_sum(died))
+    connection.execute("UPDATE models SET id_sum = ? WHERE number = ?", (str(changed), model))
+
+
+def _write_history(
+    connection: sqlite3.Connection, document_id: str, collection: str, source: str, sha256: str, born: int
+) -> None:
+    entry = connection.execute(
+        "INSERT INTO history (document, collection, source, sha256, born, checksum) VALUES (?, ?, ?, ?, ?, 0)",
+        (document_id, collection, source, sha256, born),
+    ).lastrowid
+    check = rows.checksum(entry, document_id, collection, source, sha256, born, None)
+    connection.execute("UPDATE history SET checksum = ? WHERE number = ?", (check, entry))
+
+
+def _end_history(connection: sqlite3.Connection, document_ids: Sequence[str], died: int) -> None:
+    for document_id in document_ids:
+        for entry in connection.execute(
+            "SELECT number, document, collection, source, sha256, born FROM history"
+            " WHERE document = ? AND died IS NULL",
+            (document_id,),
+        ).fetchall():
             connection.execute(
-                "UPDATE documents SET title = ?, language = ?, sha256 = ?, characters = ?, passages = ?,"
-                " metadata = ?, text = ? WHERE number = ?",
-                (*values, number),
+                "UPDATE history SET died = ?, checksum = ? WHERE number = ?",
+                (died, rows.checksum(*entry, died), entry[0]),
             )
-        first_sentence = 0
-        for index, (passage, sentences) in enumerate(zip(item.cut.passages, item.cut.sentences, strict=True)):
-            passage_id = connection.execute(
-                "INSERT INTO passages (document, first, last, vector) VALUES (?, ?, ?, ?)",
-                (number, passage.start, passage.end, _blob(item.passages.vectors[index])),
-            ).lastrowid
-            if item.passages.tokens:
-                states = item.passages.tokens[index]
-                connection.execute(
-                    "INSERT INTO token_states VALUES (?, ?, ?, ?)",
-                    (passage_id, len(states.starts), states.codes.tobytes(), states.starts.astype("<u2").tobytes()),
-                )
-            connection.executemany(
-                "INSERT INTO sentences (passage, first, last, vector) VALUES (?, ?, ?, ?)",
-                [
-                    (passage_id, sentence.start, sentence.end, _blob(item.sentence_vectors[first_sentence + i]))
-                    for i, sentence in enumerate(sentences)
-                ],
-            )
-            first_sentence += len(sentences)
-        return Document(
-            document_id,
-            collection,
-            raw.source,
-            raw.title,
-            raw.language,
-            raw.sha256,
-            len(raw.text),
-            len(item.cut.passages),
-            dict(raw.metadata),
-        )
 
 
-def _generation(connection: sqlite3.Connection) -> int:
-    (value,) = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
-    return int(value)
+# ---- rows to records ----------------------------------------------------------------------------------------
 
 
-def _document(row: Sequence[object]) -> Document:
-    id_, collection, source, title, language, sha256, characters, passages, metadata, *_ = row
+def _document(columns: Sequence[object], passages: int) -> Document:
+    """Make a document of :data:`_VERSION_COLUMNS`, once the checksum is right."""
+    id_, collection, source, born, died, title, language, sha256, characters, metadata, digest, stored = columns[:12]
+    rows.expect(stored, id_, collection, source, born, died, title, language, sha256, characters, metadata, digest)
     return Document(
         str(id_),
         str(collection),
@@ -560,70 +1046,59 @@ def _document(row: Sequence[object]) -> Document:
         str(language),
         str(sha256),
         int(str(characters)),
-        int(str(passages)),
+        passages,
         json.loads(str(metadata)),
     )
 
 
-def _blob(vector: Vectors) -> bytes:
-    return np.ascontiguousarray(vector, "<f4").tobytes()
+def _known_slice(connection: sqlite3.Connection, version: int, digest: bytes, span: Span) -> str:
+    """Return what stands at ``span`` by a text whose checksum is right: the passage around it, or all of it."""
+    around = connection.execute(
+        "SELECT contents.text, passages.digest, first FROM passages JOIN contents ON passage = passages.id"
+        " WHERE version = ? AND first <= ? AND last >= ? LIMIT 1",
+        (version, span.start, span.end),
+    ).fetchone()
+    if around is None:
+        (text,) = connection.execute("SELECT text FROM texts WHERE version = ?", (version,)).fetchone()
+        around = text, digest, 0
+    text, digest, first = around
+    rows.expect_digest(digest, text)
+    return str(text)[span.start - first : span.end - first]
 
 
-def _stack(blobs: Iterable[bytes]) -> Vectors:
-    rows = list(blobs)
-    if not rows:
-        return np.empty((0, 0), np.float32)
-    return np.frombuffer(b"".join(rows), "<f4").reshape(len(rows), -1).astype(np.float32, copy=False)
+def _expect_found(found: object, wanted: object) -> None:
+    if found != wanted:
+        raise DataDamaged("data_damaged", "A text or an index of the catalogue is damaged.")
 
 
-def _conditions(filters: Filters) -> tuple[list[str], list[Scalar]]:
-    """Compile filters to SQL conditions with their values; no text of the caller becomes SQL."""
-    conditions: list[str] = []
-    values: list[Scalar] = []
-    for field, wanted in filters.items():
-        if not _can_be_stored(field):
-            raise FilterRejected("filter_invalid", "A filter's field is not valid text.")
-        choices: list[Scalar] = list(wanted) if isinstance(wanted, list | tuple) else [wanted]  # type: ignore[list-item]
-        if not choices or not all(map(_can_be_stored, choices)):
-            raise FilterRejected("filter_invalid", f"The filter '{field}' needs one value or a list of values.")
-        marks = ", ".join("?" * len(choices))
-        if field in _FILTER_COLUMNS:
-            conditions.append(f"{_FILTER_COLUMNS[field]} IN ({marks})")
-        elif field.startswith("metadata.") and len(field) > len("metadata."):
-            conditions.append(f"EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND value IN ({marks}))")  # noqa: S608
-            values.append(field.removeprefix("metadata."))
-        else:
-            raise FilterRejected("filter_invalid", f"There is no field '{field}' to filter on.")
-        values += choices
-    return conditions, values
+def _vector_chunk(found: Sequence[Sequence[object]], dimension: int) -> VectorChunk:
+    for _, *content, stored, digest in found:
+        rows.expect(stored, *content)
+        rows.expect_digest(digest, str(content[0]))
+    counts = np.fromiter((len(row[2]) // 4 for row in found), np.int64, len(found))  # type: ignore[arg-type]
+    return VectorChunk(
+        np.fromiter((row[0] for row in found), np.int64, len(found)),
+        np.frombuffer(b"".join(row[3] for row in found), "<f2").reshape(len(found), dimension),  # type: ignore[misc]
+        counts,
+        np.frombuffer(b"".join(row[4] for row in found), "<f2").reshape(int(counts.sum()), dimension),  # type: ignore[misc]
+        rows.marks(row[6] for row in found),  # type: ignore[misc]
+    )
 
 
-def _can_be_stored(value: object) -> bool:
-    """Say whether SQLite can hold a value: whole characters, 64 bits, finite."""
-    if isinstance(value, str):
-        return not any("\ud800" <= character <= "\udfff" for character in value)
-    if isinstance(value, int):
-        return -(2**63) <= value < 2**63
-    return value is None or (isinstance(value, float) and math.isfinite(value))
-
-
-def _document_problems(
-    connection: sqlite3.Connection, number: int, id_: str, characters: int, passages: int, text: str
-) -> Iterator[str]:
-    if len(text) != characters:
-        yield f"document {id_}: {len(text)} characters stored, {characters} recorded"
-    spans = connection.execute(
-        "SELECT id, first, last FROM passages WHERE document = ? ORDER BY id", (number,)
-    ).fetchall()
-    if len(spans) != passages:
-        yield f"document {id_}: {len(spans)} passages stored, {passages} recorded"
-    end = 0
-    for id_passage, first, last in spans:
-        if not end <= first < last <= len(text):
-            yield f"document {id_}: passage {id_passage} lies outside its text or over another"
-        end = last
-        for sentence, start, stop in connection.execute(
-            "SELECT id, first, last FROM sentences WHERE passage = ?", (id_passage,)
-        ):
-            if not first <= start < stop <= last:
-                yield f"document {id_}: sentence {sentence} lies outside its passage"
+def _known(row: Sequence[object], digest: bytes, dimension: int) -> EmbeddedPassage:
+    first, last, text, spans, vector, others, check, tokens, codes, starts, states_check, id_ = row
+    rows.expect(check, text, spans, vector, others)
+    rows.expect_digest(digest, str(text))
+    states = None
+    if tokens is not None:
+        rows.expect(states_check, id_, tokens, codes, starts)
+        states = rows.unpack_states(tokens, codes, starts)  # type: ignore[arg-type]
+    start = int(str(first))
+    return EmbeddedPassage(
+        Span(start, int(str(last))),
+        str(text),
+        rows.unpack_spans(spans, start),  # type: ignore[arg-type]
+        np.frombuffer(vector, "<f2"),  # type: ignore[call-overload]
+        np.frombuffer(others, "<f2").reshape(-1, dimension),  # type: ignore[call-overload]
+        states,
+    )

@@ -111,6 +111,37 @@ class Encoder(Protocol):
         ...
 
 
+class AbsentEncoder:
+    """Stands for a model that vectors were made with but that cannot be had any more; it has no engine."""
+
+    def __init__(self, name: str, fingerprint: str, dimension: int) -> None:
+        self.info = EncoderInfo(name, fingerprint, dimension, 0, 0, "")
+
+    @property
+    def centre(self) -> None:
+        """Not known."""
+        return
+
+    def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:
+        """Refuse."""
+        raise self._refusal()
+
+    def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
+        """Refuse."""
+        raise self._refusal()
+
+    def encode_sentences(self, texts: Sequence[str]) -> Vectors:
+        """Refuse."""
+        raise self._refusal()
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Refuse."""
+        raise self._refusal()
+
+    def _refusal(self) -> ModelUnavailable:
+        return ModelUnavailable("model_unavailable", f"The model '{self.info.name}' cannot be had any more.")
+
+
 def default_models_folder() -> Path:
     """Return the folder of the user's cache that converted models are kept in if no other is chosen."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -164,12 +195,13 @@ def open_encoder(
     from index.openvino_encoder import OpenVinoEncoder, can_compute
 
     encoder: Encoder
+    name = str(folder) if model != EMBEDDED_MODEL and Path(model).is_dir() else model
     if can_compute(folder):
-        encoder = OpenVinoEncoder(model, folder, fingerprint, cores)
+        encoder = OpenVinoEncoder(name, folder, fingerprint, cores)
     else:
         from index.st_encoder import SentenceTransformerEncoder
 
-        encoder = SentenceTransformerEncoder(model, folder, fingerprint, cores)
+        encoder = SentenceTransformerEncoder(name, folder, fingerprint, cores)
     if model == EMBEDDED_MODEL:
         check_golden_vectors(encoder)
     return encoder

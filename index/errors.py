@@ -5,13 +5,18 @@
     │   ├── DocumentRejected       one document: empty, binary, undecodable, too large, wrong format
     │   ├── NothingReadable        a whole import without a single readable document
     │   ├── QuestionRejected       empty, too long or not text
-    │   └── FilterRejected         a filter names an unknown field or has a wrong shape
+    │   ├── FilterRejected         a filter names an unknown field or has a wrong shape
+    │   └── ReceiptsRejected       receipts that cannot be read
     ├── NotFound               the thing named does not exist (any more)
+    │   └── GenerationNotKept      the past state that was asked for is not kept
     ├── StateError             the data folder cannot be used as it is
     │   ├── DataFolderMissing      there is none at this path
     │   ├── DataFolderInUse        another process holds it
     │   ├── ModelMismatch          it was built with another embedding model
     │   ├── FormatNewer            a newer Fundstelle wrote it
+    │   ├── StorageUnavailable     the disk is full or failing; reading goes on
+    │   ├── BackupRefused          a backup that cannot be written, or is not one
+    │   ├── ModelNotPromoted       another embedding model answers worse, so the present one stays
     │   └── DataDamaged            stored data contradicts itself
     ├── ModelUnavailable       the embedding model cannot be had or does not compute what it should
     └── SettingsRejected       a flag, variable or configuration key is unknown or out of range
@@ -91,12 +96,29 @@ class FilterRejected(InputError):
     }
 
 
+class ReceiptsRejected(InputError):
+    """Receipts that were to be checked cannot be read."""
+
+    codes: ClassVar[dict[str, str]] = {
+        "receipts_invalid": "Give JSON lines, each a receipt or an answer of POST /v1/ask.",
+    }
+
+
 class NotFound(FundstelleError):
     """The thing named does not exist, or not any more."""
 
     codes: ClassVar[dict[str, str]] = {
         "document_not_found": "List the documents to see their ids.",
         "cursor_invalid": "Start again without a cursor.",
+    }
+
+
+class GenerationNotKept(NotFound):
+    """The state of the documents that was asked for is not kept any more, or does not exist yet."""
+
+    codes: ClassVar[dict[str, str]] = {
+        "generation_not_kept": "Leave 'as_of' out, or name a generation that is kept; the setting 'keep_generations' "
+        "says how many are.",
     }
 
 
@@ -125,7 +147,8 @@ class ModelMismatch(StateError):
     """The data folder was built with another embedding model."""
 
     codes: ClassVar[dict[str, str]] = {
-        "model_mismatch": "Use the model the folder was built with (setting 'model'), or index into a new folder.",
+        "model_mismatch": "Use the model the folder was built with (setting 'model'), or change the folder's with "
+        "'fundstelle model change --data DIR'; the documents are kept.",
     }
 
 
@@ -134,6 +157,33 @@ class FormatNewer(StateError):
 
     codes: ClassVar[dict[str, str]] = {
         "format_newer": "Update Fundstelle; the folder was left untouched.",
+    }
+
+
+class StorageUnavailable(StateError):
+    """The disk cannot take what should be written, or give what should be read. Nothing was acknowledged."""
+
+    codes: ClassVar[dict[str, str]] = {
+        "storage_full": "Free some space; documents can be read meanwhile, and writing goes on by itself.",
+        "storage_failed": "Check the disk; documents can be read meanwhile, and writing goes on once it works again.",
+        "storage_unreadable": "Check the disk and the folder's permissions, then try again.",
+    }
+
+
+class BackupRefused(StateError):
+    """A backup cannot be written there, or is not one that can be restored."""
+
+    codes: ClassVar[dict[str, str]] = {
+        "backup_refused": "Give a backup folder exactly as 'fundstelle backup' wrote it.",
+        "backup_target": "Choose a folder that does not exist yet; to restore into, it may also be empty.",
+    }
+
+
+class ModelNotPromoted(StateError):
+    """Another embedding model was tried beside the present one and is not put in its place."""
+
+    codes: ClassVar[dict[str, str]] = {
+        "model_not_promoted": "The present model stays in use. 'fundstelle eval run' with each shows where.",
     }
 
 

@@ -1,148 +1,220 @@
-"""A generation: the indexes over one state of the catalogue, kept in an immutable folder.
+"""A generation: everything a search needs of one state of the catalogue, in memory. Never changed once made.
 
-    index/
-      generation-00000042/
-        passages.faiss  sentences.faiss
-        manifest.json          number, model, counts and SHA-256 of each file; written last
-      CURRENT                  name of the newest complete folder, replaced by rename
-
-A folder is only believed if its manifest, every size and every hash agree, before FAISS parses a byte. Anything
-else (missing, stale, damaged, of another model) means: build again from the catalogue.
+It consists of layers: first the base, built over everything and kept on disk, then small ones with what was added
+since. Passages that died stay where they are, masked; a search is told to pass them over. A change makes the next
+generation out of this one: another mask here, a small layer there; what did not change is shared.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from index.background import Background, sample_backgrounds
-from index.catalogue import Catalogue
-from index.encoder import Encoder
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalogue import Catalogue, Change, ModelRow, PassageRows
+from index.encoder import Vectors
 from index.errors import DataDamaged
-from index.vectors import VectorIndex
+from index.segment import Segment, build_segment, merge_segments, read_segment, segment_of
+from index.vectors import FLAT_LIMIT, Kind, VectorIndex
 
-FORMAT = 1
-_CURRENT = "CURRENT"
-_MANIFEST = "manifest.json"
-_GRANULARITIES = ("passages", "sentences")
+SMALL = 5_000
+"""Passages up to this many, above the newest base, are read into a small layer; more are worth a new base."""
+
+_ERASED = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
+class Layer:
+    """A segment, and which of its passages belong to the generation."""
+
+    segment: Segment
+    versions: NDArray[np.int64]
+    """The version each passage belongs to; -1 once it is erased. Shape (n,)."""
+    alive: NDArray[np.bool_]
+    """Shape (n,)."""
+    base: bool = False
+
+    @cached_property
+    def living(self) -> int:
+        """How many passages belong to the generation."""
+        return int(np.count_nonzero(self.alive))
+
+    @cached_property
+    def _living_sentences(self) -> NDArray[np.bool_]:
+        return self.alive[self.segment.owners]
+
+    def masks(self, allowed: NDArray[np.int64] | None) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
+        """Return which passages and which sentences a search may find; ``None`` where that is all of them."""
+        if allowed is None:
+            return (None, None) if self.living == len(self.alive) else (self.alive, self._living_sentences)
+        mask = self.alive & among(self.versions, allowed)
+        return mask, mask[self.segment.owners]
+
+    def without(self, dead: NDArray[np.int64]) -> Layer:
+        """Return the layer without some passages, given by their ids, ascending."""
+        gone = among(self.segment.ids, dead) & self.alive
+        return replace(self, alive=self.alive & ~gone) if gone.any() else self
+
+
+@dataclass(frozen=True)
 class Generation:
-    """The indexes of one state of the catalogue; never changed once made."""
+    """One state of the documents, ready to be searched."""
 
     number: int
-    fingerprint: str
-    passages: VectorIndex
-    sentences: VectorIndex
-    backgrounds: Mapping[str, Background]
-    """By language."""
+    model: ModelRow
+    layers: tuple[Layer, ...]
 
+    @property
+    def living(self) -> int:
+        """How many passages there are."""
+        return sum(layer.living for layer in self.layers)
 
-def build_generation(catalogue: Catalogue, encoder: Encoder) -> Generation:
-    """Build the indexes over what the catalogue holds now."""
-    number, info = catalogue.generation(), encoder.info
-    built = {name: VectorIndex.build(*catalogue.vectors(name), info.dimension) for name in _GRANULARITIES}
-    return Generation(
-        number, info.fingerprint, built["passages"], built["sentences"], sample_backgrounds(catalogue, encoder)
-    )
+    @property
+    def newest_id(self) -> int:
+        """The highest id of any passage indexed here; 0 if there is none."""
+        return max((int(layer.segment.ids[-1]) for layer in self.layers if len(layer.segment)), default=0)
 
+    @property
+    def outside(self) -> int:
+        """How many passages are in layers beside the base."""
+        return sum(len(layer.alive) for layer in self.layers if not layer.base)
 
-def save_generation(folder: Path, generation: Generation) -> None:
-    """Write a generation so that a crash at any moment leaves either the old one or the new one.
+    def nearest_passages(
+        self, query: Vectors, limit: int, allowed: NDArray[np.int64] | None
+    ) -> list[tuple[int, float]]:
+        """Return ids and cosines of the passages nearest to a question, best first.
 
-    Raises:
-        OSError: if it cannot be written; what was current before still is.
-    """
-    folder.mkdir(exist_ok=True)
-    name = f"generation-{generation.number:08d}"
-    scratch = folder / f".{name}-{os.getpid()}"
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir()
-    try:
-        files = {
-            "passages.faiss": generation.passages.to_bytes(),
-            "sentences.faiss": generation.sentences.to_bytes(),
+        Args:
+            query: shape (1, dimension), unit length.
+            limit: how many at most.
+            allowed: versions to search among, ascending; all if ``None``.
+        """
+        return self._nearest(query, limit, allowed, sentences=False)
+
+    def passages_of_nearest_sentences(
+        self, query: Vectors, limit: int, allowed: NDArray[np.int64] | None
+    ) -> list[tuple[int, float]]:
+        """Return the passages of the nearest sentences, with the sentences' cosines; a passage may come again."""
+        return self._nearest(query, limit, allowed, sentences=True)
+
+    def _nearest(
+        self, query: Vectors, limit: int, allowed: NDArray[np.int64] | None, *, sentences: bool
+    ) -> list[tuple[int, float]]:
+        found: list[tuple[int, float]] = []
+        for layer in self.layers:
+            mask = layer.masks(allowed)[sentences]
+            index = layer.segment.sentences if sentences else layer.segment.passages
+            for position, score in index.search(query, limit, mask):
+                place = int(layer.segment.owners[position]) if sentences else position
+                found.append((int(layer.segment.ids[place]), score))
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:limit]
+
+    def passages_of(self, versions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the ids of the living passages of some versions (ascending)."""
+        parts = [layer.segment.ids[layer.alive & among(layer.versions, versions)] for layer in self.layers]
+        return np.concatenate([_NONE, *parts])
+
+    def indexes(self) -> dict[str, list[VectorIndex]]:
+        """Return the vector indexes, by what they are over."""
+        return {
+            "passages": [layer.segment.passages for layer in self.layers],
+            "sentences": [layer.segment.sentences for layer in self.layers],
         }
-        for file, data in files.items():
-            write_durably(scratch / file, data)
-        manifest = {
-            "format": FORMAT,
-            "number": generation.number,
-            "model": generation.fingerprint,
-            "dimension": generation.passages.dimension,
-            "passages": len(generation.passages),
-            "sentences": len(generation.sentences),
-            "files": {file: {"bytes": len(data), "sha256": _sha256(data)} for file, data in files.items()},
-        }
-        write_durably(scratch / _MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
-        sync_folder(scratch)
-        shutil.rmtree(folder / name, ignore_errors=True)
-        scratch.rename(folder / name)
-        sync_folder(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    write_durably(folder / f".{_CURRENT}", name.encode())
-    (folder / f".{_CURRENT}").rename(folder / _CURRENT)
-    sync_folder(folder)
-    for other in folder.iterdir():
-        if other.is_dir() and other.name != name:
-            shutil.rmtree(other, ignore_errors=True)
+
+    def advanced(self, change: Change) -> Generation:
+        """Return the generation that a change makes of this one."""
+        dead = np.array(sorted(id_ for each in change.died for id_ in each.passages), np.int64)
+        layers = [layer.without(dead) for layer in self.layers] if len(dead) else list(self.layers)
+        if change.born:
+            segment = segment_of(change.born, self.model.dimension)
+            versions = np.repeat(
+                np.array([each.version for each in change.born], np.int64),
+                [len(each.passages) for each in change.born],
+            )
+            layers.append(Layer(segment, versions, np.ones(len(segment), np.bool_)))
+        return Generation(change.number, self.model, tuple(_merged(layers)))
+
+    def with_base(self, segment: Segment) -> Generation:
+        """Return this generation with its base searched in another way; ``segment`` has the same passages."""
+        return replace(self, layers=(replace(self.layers[0], segment=segment), *self.layers[1:]))
 
 
-def load_generation(folder: Path, catalogue: Catalogue, encoder: Encoder) -> Generation:
-    """Read the current generation; the small samples of each language are drawn from the catalogue again.
+def assemble(
+    catalogue: Catalogue, model: ModelRow, number: int, segments: Sequence[Segment], min_recall: float
+) -> Generation:
+    """Put a generation together from segments that were built earlier and what the catalogue has beyond them.
 
     Args:
-        folder: the ``index`` folder of a data folder.
-        catalogue: the truth, whose newest change the indexes must reflect.
-        encoder: the model, which must be the one that built them.
+        catalogue: the truth; its rows decide what is alive at ``number``.
+        model: whose passages.
+        number: the state wanted.
+        segments: in ascending order of their ids, the base first; none to build everything anew.
+        min_recall: for a base, if one must be built.
 
     Raises:
-        DataDamaged: if there is none, or it is stale, foreign or damaged; the message says which.
+        DataDamaged: if the catalogue is damaged.
     """
-    number, info = catalogue.generation(), encoder.info
-    try:
-        name = (folder / _CURRENT).read_text("ascii").strip()
-        manifest = json.loads((folder / name / _MANIFEST).read_bytes())
-        contents = {file: (folder / name / file).read_bytes() for file in ("passages.faiss", "sentences.faiss")}
-    except (OSError, ValueError) as error:
-        raise DataDamaged("data_damaged", f"There is no complete index ({type(error).__name__}).") from error
-    if not isinstance(manifest, Mapping) or manifest.get("format") != FORMAT:
-        raise DataDamaged("data_damaged", "The index has another format.")
-    if manifest.get("number") != number or manifest.get("model") != info.fingerprint:
-        raise DataDamaged("data_damaged", "The index is of another state of the catalogue or another model.")
-    for file, data in contents.items():
-        if manifest["files"][file] != {"bytes": len(data), "sha256": _sha256(data)}:
-            raise DataDamaged("data_damaged", f"The index file '{file}' is damaged.")
-    passages = VectorIndex.from_bytes(contents["passages.faiss"])
-    sentences = VectorIndex.from_bytes(contents["sentences.faiss"])
-    if (len(passages), len(sentences)) != (manifest["passages"], manifest["sentences"]):
-        raise DataDamaged("data_damaged", "The index does not hold what its manifest says.")
-    return Generation(number, info.fingerprint, passages, sentences, sample_backgrounds(catalogue, encoder))
+    standing = catalogue.passage_rows(model)
+    newest = max((int(segment.ids[-1]) for segment in segments if len(segment)), default=0)
+    new = int(np.count_nonzero(standing.ids > newest))
+    built = list(segments)
+    if new > SMALL and new > len(standing.ids) // 10:
+        whole = build_segment(catalogue, model, min_recall, quick=True)
+        built = [] if whole is None else [whole]
+    elif new:
+        small = read_segment(catalogue, model, newest)
+        built += [small] if small is not None else []
+    layers = [layer_of(segment, standing, number, base=place == 0) for place, segment in enumerate(built)]
+    if sum(int(np.count_nonzero(layer.versions != _ERASED)) for layer in layers) != len(standing.ids):
+        raise DataDamaged("data_damaged", "The index lacks passages of the catalogue.")
+    return Generation(number, model, tuple(_merged(layers)))
 
 
-def write_durably(file: Path, data: bytes) -> None:
-    """Write a new file and see it onto the disk."""
-    with file.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+def layer_of(segment: Segment, standing: PassageRows, number: int, *, base: bool) -> Layer:
+    """Mask a segment for the generation ``number``."""
+    places = np.searchsorted(standing.ids, segment.ids)
+    places = np.minimum(places, max(len(standing.ids) - 1, 0))
+    if not len(standing.ids):
+        return Layer(segment, np.full(len(segment), _ERASED, np.int64), np.zeros(len(segment), np.bool_), base)
+    known = (standing.ids[places] == segment.ids) & (standing.marks[places] == segment.marks)
+    versions = np.where(known, standing.versions[places], _ERASED)
+    return Layer(segment, versions, known & standing.alive(number)[places], base)
 
 
-def sync_folder(folder: Path) -> None:
-    """See the folder's entries (new names, renames) onto the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def among(values: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say of each value whether it is among ``wanted``, which is ascending."""
+    if not len(wanted):
+        return np.zeros(len(values), np.bool_)
+    places = np.minimum(np.searchsorted(wanted, values), len(wanted) - 1)
+    found: NDArray[np.bool_] = wanted[places] == values
+    return found
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+_NONE = np.empty(0, np.int64)
+
+
+def _merged(layers: list[Layer]) -> list[Layer]:
+    """Merge the last layers while they are of like size, so that n changes leave about log n of them."""
+    while len(layers) > 1 and _mergeable(layers[-2], layers[-1]):
+        one, other = layers[-2], layers[-1]
+        layers[-2:] = [
+            Layer(
+                merge_segments(one.segment, other.segment),
+                np.concatenate([one.versions, other.versions]),
+                np.concatenate([one.alive, other.alive]),
+            )
+        ]
+    return layers
+
+
+def _mergeable(one: Layer, other: Layer) -> bool:
+    both = (one.segment, other.segment)
+    return (
+        not one.base
+        and len(one.segment) <= 2 * len(other.segment)
+        and all(index.kind is Kind.FLAT for segment in both for index in (segment.passages, segment.sentences))
+        and sum(len(segment.sentences) for segment in both) <= FLAT_LIMIT
+    )

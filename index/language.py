@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import threading
+
 import py3langid
+
+_loading = threading.Lock()
+"""The library loads its model, a second's work, on first use, and in every thread that comes meanwhile."""
 
 _SAMPLE = 4000  # characters; more does not change the answer and costs time
 
@@ -12,5 +17,6 @@ def detect_language(text: str) -> str:
     sample = text[:_SAMPLE]
     if not any(character.isalpha() for character in sample):
         return "und"
-    code: str = py3langid.classify(sample)[0]
+    with _loading:
+        code: str = py3langid.classify(sample)[0]
     return code

@@ -1,33 +1,75 @@
 """A data folder, opened: documents go in, hits come out.
 
-Readers take one generation for the whole of a query; the writer builds the next one beside it and swaps one
-reference. The folder is locked: one process may write, or several may read.
+Whoever reads takes a view of one generation and keeps it to the end. Whoever writes commits to the catalogue first,
+then makes the next generation and replaces one reference: from then on it is what new views see. The folder is
+locked: one process may write, or several may read.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from index.build import prepare
-from index.catalogue import DEFAULT_COLLECTION, FILE_NAME, Catalogue, Counts, Filters
-from index.encoder import Encoder
-from index.errors import DataDamaged, DataFolderInUse, DataFolderMissing
-from index.generation import Generation, build_generation, load_generation, save_generation
-from index.records import Document, RawDocument, SearchResult, Span
-from index.search import Ranking, search
+import numpy as np
+from numpy.typing import NDArray
 
-Outcome = Literal["added", "updated", "unchanged"]
+from index.background import Backgrounds
+from index.build import Known, prepare
+from index.catalogue import (
+    DEFAULT_COLLECTION,
+    FILE_NAME,
+    Catalogue,
+    Change,
+    Counts,
+    ModelRow,
+    Prepared,
+    says_the_same,
+)
+from index.encoder import EncodedQuery, Encoder
+from index.errors import DataDamaged, GenerationNotKept, ModelNotPromoted
+from index.faults import Point, reach
+from index.filters import Filters
+from index.folder import INDEX, check_space, lock_folder, mark_in_use
+from index.generation import Generation, assemble
+from index.generation_files import load_base, save_base
+from index.records import Document, Passage, RawDocument, SearchResult, Span
+from index.search import Ranking
+from index.segment import Segment, build_segment
+from index.state import IndexState, describe_indexes, find_index_problems, tuned
+from index.upkeep import Upkeep
+from index.vectors import kind_for
+from index.view import View
 
-_LOCK = "lock"
-_INDEX = "index"
+Outcome: TypeAlias = Literal["added", "updated", "unchanged"]
+Gate: TypeAlias = Callable[[View, View], str]
+"""Looks at the view in use and at the one that would replace it; returns why it must not, or nothing."""
+
+WORTH_COMPACTING = 0.1
+"""Share of passages outside of the base, or dead in it, from which a new base is worth building."""
+
+_QUESTIONS_KEPT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What can be decided about an open data folder."""
+
+    ranking: Ranking = field(default_factory=Ranking)
+    keep_generations: int = 10
+    """How many changes back the documents can be looked at as they were."""
+    min_recall: float = 0.95
+    """Share of the true neighbours that an index has to find; measured; what misses it is searched harder."""
+    disk_reserve: int = 0
+    """Bytes that must stay free; below, nothing is added."""
+    background: bool = False
+    """Keep the index in shape in a thread of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +80,19 @@ class Added:
     outcome: Outcome
 
 
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What questions are answered from; replaced as a whole."""
+
+    encoder: Encoder
+    generation: Generation
+    backgrounds: Backgrounds
+
+
 class Library:
     """An open data folder. Use as a context manager; every method is safe to call from any thread."""
 
-    def __init__(self, folder: Path, encoder: Encoder, *, writable: bool, ranking: Ranking | None = None) -> None:
+    def __init__(self, folder: Path, encoder: Encoder, *, writable: bool, options: Options | None = None) -> None:
         """Open the data folder, creating it if ``writable``.
 
         Raises:
@@ -50,18 +101,34 @@ class Library:
             DataDamaged, FormatNewer, ModelMismatch: if it is not a folder this version and model can use.
         """
         self.folder = folder
-        self.encoder = encoder
-        self._ranking = ranking
+        self.options = options or Options()
         self._writable = writable
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
+        self._compacting = threading.Lock()
+        self._pinning = threading.Lock()
+        self._pins: Counter[int] = Counter()
+        self._purging = 0
+        self._past: tuple[int, int, Generation] | None = None
+        self._questions: deque[NDArray[np.float32]] = deque(maxlen=_QUESTIONS_KEPT)
+        self._asked = 0
+        self._on_disk: Segment | None = None
+        self._closing = threading.Event()
         self._open = ExitStack()
         with ExitStack() as opening:
-            opening.callback(os.close, _lock_folder(folder, writable=writable))
+            lock = lock_folder(folder, writable=writable)
+            opening.callback(os.close, lock)
             self.catalogue = Catalogue(folder, writable=writable)
             opening.callback(self.catalogue.close)
-            self.catalogue.bind_model(encoder.info)
+            model = self.catalogue.bind_model(encoder.info)
+            if writable:
+                mark_in_use(lock)
             self.index_problem = ""
-            self._generation = self._open_generation()
+            generation = self._open_generation(model)
+            self._serving = _Serving(encoder, generation, Backgrounds(self.catalogue, encoder))
+            if writable and self.index_problem and not self.options.background:
+                self.compact(force=True)
+            if writable and self.options.background:
+                opening.callback(Upkeep(self).start().stop)
             self._open = opening.pop_all()
 
     def __enter__(self) -> Library:
@@ -73,13 +140,9 @@ class Library:
         self.close()
 
     def close(self) -> None:
-        """Close the catalogue and release the folder; closing twice is fine."""
+        """Close the catalogue and release the folder; closing twice is fine. A base that is being built is left."""
+        self._closing.set()
         self._open.close()
-
-    @property
-    def generation(self) -> int:
-        """Number of the state that searches see."""
-        return self._generation.number
 
     # ---- documents ------------------------------------------------------------------------------------------
 
@@ -88,135 +151,470 @@ class Library:
 
         A document whose source, content, title and metadata are already stored is left as it is. If one source occurs
         twice, the last one counts.
+
+        Raises:
+            StorageUnavailable: if the disk is full or fails; nothing of it is stored then.
         """
-        added = self.store(documents, collection)
-        self.refresh()
-        return added
+        return self._add(documents, collection, publish=True)
 
     def store(self, documents: Sequence[RawDocument], collection: str = DEFAULT_COLLECTION) -> list[Added]:
         """Store documents durably without making them searchable yet; :meth:`refresh` does that for many at once."""
-        with self._writing:
-            newest = {document.source: document for document in documents}
-            known = {source: self.catalogue.find_source(source, collection) for source in newest}
-            changed = [raw for raw in newest.values() if not _same(known[raw.source], raw)]
-            stored = {}
-            if changed:
-                prepared = prepare(changed, self.encoder)
-                stored = {each.source: each for each in self.catalogue.add(prepared, collection)}
-        results: list[Added] = []
-        for source in newest:
-            before = known[source]
-            if source in stored:
-                results.append(Added(stored[source], "updated" if before else "added"))
-            elif before:
-                results.append(Added(before, "unchanged"))
-        return results
+        return self._add(documents, collection, publish=False)
 
     def delete(self, document_id: str) -> None:
-        """Remove a document; no search that starts after this returns can find it.
+        """Erase a document and all it ever said; no search that starts after this returns can find it.
 
         Raises:
             NotFound: if there is none of this id.
         """
-        with self._writing:
-            self.catalogue.delete(document_id)
-        self.refresh()
+        with self._changing() as bound:
+            self._publish(self.catalogue.remove([document_id], self._model, bound))
+
+    def delete_where(self, filters: Filters, collection: str = DEFAULT_COLLECTION) -> list[Document]:
+        """Erase the documents of a collection that match, all at once; return them.
+
+        Raises:
+            FilterRejected: if a filter cannot be used.
+        """
+        with self._changing() as bound:
+            change = self.catalogue.remove_where(collection, filters, self._model, bound)
+            return self._published(change)
+
+    def retain(self, origin: str, sources: Collection[str], collection: str = DEFAULT_COLLECTION) -> list[Document]:
+        """Erase the documents that were imported from the folder ``origin`` and are not among ``sources``."""
+        with self._changing() as bound:
+            change = self.catalogue.remove_missing(collection, origin, sources, self._model, bound)
+            return self._published(change)
 
     def refresh(self) -> None:
-        """Bring the searchable generation up to the catalogue's newest change."""
+        """Make everything that was stored searchable, and bring the index on disk into shape if it is worth it."""
         with self._writing:
-            if self._generation.number != self.catalogue.generation():
-                generation = build_generation(self.catalogue, self.encoder)
-                self._generation = generation
-                self._save(generation)
+            self._catch_up()
+        if self._writable:
+            self.compact()
 
     # ---- questions ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def view(self, as_of: int | None = None) -> Iterator[View]:
+        """Lend a view of the newest generation, or of an earlier one that is still kept.
+
+        Raises:
+            GenerationNotKept: if it is not, or there is none of this number yet.
+        """
+        with self._pinning:
+            serving = self._serving
+            number = serving.generation.number
+            if as_of is not None:
+                oldest = max(self.catalogue.oldest(), self._purging)
+                if not oldest <= as_of <= number:
+                    raise GenerationNotKept(
+                        "generation_not_kept", f"Generations {oldest} to {number} are kept, {as_of} is not."
+                    )
+                number = as_of
+            self._pins[number] += 1
+        try:
+            generation = serving.generation if as_of is None else self._as_of(number, serving.generation)
+            yield View(
+                generation,
+                serving.encoder,
+                self.catalogue,
+                serving.backgrounds,
+                self.options.ranking,
+                self._note_question,
+            )
+        finally:
+            with self._pinning:
+                self._pins[number] -= 1
+                if not self._pins[number]:
+                    del self._pins[number]
 
     def search(
         self, query: str, top_k: int = 10, collection: str = DEFAULT_COLLECTION, filters: Filters | None = None
     ) -> SearchResult:
-        """Return the best passages for ``query``; see :func:`index.search.search`."""
-        return search(
-            query,
-            top_k,
-            encoder=self.encoder,
-            generation=self._generation,
-            catalogue=self.catalogue,
-            collection=collection,
-            filters=filters,
-            ranking=self._ranking,
-        )
+        """Return the best passages for ``query`` in the newest generation."""
+        with self.view() as view:
+            return view.search(query, top_k, collection, filters)
 
     def quote(self, document_id: str, span: Span) -> str | None:
         """Return what the stored text says at ``span`` right now; ``None`` if the document is gone."""
-        return self.catalogue.slice(document_id, span)
+        with self.view() as view:
+            return view.quote(document_id, span)
+
+    def document(self, document_id: str) -> Document:
+        """Return one document.
+
+        Raises:
+            NotFound: if there is none of this id.
+        """
+        with self.view() as view:
+            return view.document(document_id)
+
+    def text(self, document_id: str) -> str:
+        """Return the text of one document, exactly as it is cited.
+
+        Raises:
+            NotFound: if there is none of this id.
+        """
+        with self.view() as view:
+            return view.text(document_id)
+
+    def passages(self, document_id: str) -> list[Passage]:
+        """Return the passages of one document in reading order; none if the document is gone."""
+        with self.view() as view:
+            return view.passages(document_id)
+
+    def find_source(self, source: str, collection: str = DEFAULT_COLLECTION) -> Document | None:
+        """Return the document of this name, if there is one."""
+        with self.view() as view:
+            return view.find_source(source, collection)
+
+    def documents(
+        self, limit: int, after: int = 0, collection: str | None = None
+    ) -> tuple[list[Document], int | None]:
+        """List documents in the order they were first added, and the number to continue after, if there are more."""
+        with self.view() as view:
+            return view.documents(limit, after, collection)
 
     # ---- state ----------------------------------------------------------------------------------------------
 
+    @property
+    def encoder(self) -> Encoder:
+        """The embedding model in use."""
+        return self._serving.encoder
+
+    @property
+    def generation(self) -> int:
+        """Number of the state that searches see."""
+        return self._serving.generation.number
+
+    @property
+    def write_problem(self) -> str:
+        """Why nothing can be written at the moment; empty if it can."""
+        return self.catalogue.write_problem
+
     def counts(self) -> Counts:
-        """Count what is stored."""
-        return self.catalogue.counts()
+        """Count what there is."""
+        with self.view() as view:
+            return view.counts()
+
+    def index_state(self) -> IndexState:
+        """Describe the indexes that searches use."""
+        generation = self._serving.generation
+        return describe_indexes(generation, self._unsettled(generation), saved=self._saved(generation))
 
     def problems(self) -> list[str]:
         """Check catalogue and index thoroughly and say what is wrong; empty if nothing is."""
         found = self.catalogue.problems()
         if self.index_problem:
             found.append(f"index: {self.index_problem}")
-        for name, index in (("passages", self._generation.passages), ("sentences", self._generation.sentences)):
-            ids, _ = self.catalogue.vectors(name)
-            if len(ids) != len(index):
-                found.append(f"index: {len(index)} {name}, the catalogue has {len(ids)}")
+        if not found:
+            found += find_index_problems(self._serving.generation, self.catalogue, self.folder / INDEX)
         return found
 
-    def _open_generation(self) -> Generation:
+    # ---- the life of the index ------------------------------------------------------------------------------
+
+    def compact(self, *, force: bool = False) -> bool:
+        """Build a new base of everything and keep it on disk; questions and changes go on meanwhile.
+
+        Args:
+            force: even if too little has changed for it to be worth it.
+
+        Returns:
+            Whether a new base is on disk.
+        """
+        with self._compacting:
+            generation = self._serving.generation
+            if not force and not self._worth_compacting(generation):
+                return False
+            number = self.catalogue.generation()
+            segment = self._whole(generation)
+            if segment is None:
+                segment = self._built(generation.model)
+            if segment is None:
+                return False
+            with self._writing:
+                present = self._serving.generation
+                if present.model != generation.model:  # replaced meanwhile
+                    return False
+                self._serve(self._assembled(present.model, present.number, [segment]))
+            return self._save(segment, number, generation.model)
+
+    def worth_compacting(self, least: int = 0) -> bool:
+        """Say whether a base should be saved, or so much has changed, ``least`` passages at least, to build one."""
+        generation = self._serving.generation
+        unsaved = bool(generation.layers) and generation.layers[0].base and not self._saved(generation)
+        return self._worth_compacting(generation) and (unsaved or self._unsettled(generation) >= least)
+
+    def measure_recall(self) -> None:
+        """Compare the coarse indexes with exact search on the latest questions; search harder where it is needed."""
+        generation = self._serving.generation
+        better = tuned(generation, self.catalogue, list(self._questions), self.options.min_recall)
+        if better is None:
+            return
+        with self._writing:
+            present = self._serving.generation
+            measured = generation.layers[0].segment
+            if present.layers and present.layers[0].segment is measured:
+                if self._on_disk is measured:
+                    self._on_disk = better
+                self._serve(present.with_base(better))
+
+    @property
+    def questions_asked(self) -> int:
+        """How many questions there were since the folder was opened."""
+        return self._asked
+
+    def _note_question(self, question: EncodedQuery) -> None:
+        self._asked += 1
+        self._questions.append(question.vector)
+
+    def change_model(
+        self, encoder: Encoder, gate: Gate | None = None, progress: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Embed everything with another model beside the present one, then use it from one moment to the next.
+
+        The vectors of the model before are kept, so that changing back costs only what came since.
+
+        Args:
+            encoder: the other model.
+            gate: asked before; what it objects keeps the present model in use.
+            progress: told how many versions of documents are done, and how many there are.
+
+        Raises:
+            ModelNotPromoted: if the gate objects; what was embedded is kept for another try.
+            StorageUnavailable: if the disk is full or fails.
+        """
+        if encoder.info.fingerprint == self._model.fingerprint:
+            return
+        model = self.catalogue.ensure_model(encoder.info)
+        self._embed_all(encoder, model, progress)
+        segment = self._built(model)
+        if segment is None:
+            return
+        backgrounds = Backgrounds(self.catalogue, encoder)
+        if gate is not None:
+            with self.view() as present:
+                candidate = self._assembled(model, present.number, [segment])
+                beside = View(candidate, encoder, self.catalogue, backgrounds, self.options.ranking)
+                objection = gate(present, beside)
+            if objection:
+                raise ModelNotPromoted("model_not_promoted", f"'{encoder.info.name}' is not used: {objection}.")
+        with self._compacting:
+            with self._writing:
+                self._embed_all(encoder, model, None)
+                number = self.catalogue.promote_model(model)
+                generation = self._assembled(model, number, [segment])
+                self._past = None
+                self._serving = _Serving(encoder, generation, backgrounds)
+                self._questions.clear()
+                reach(Point.MODEL_PROMOTED)
+            self._save(segment, number, model)
+
+    def forget_other_models(self) -> None:
+        """Erase the vectors of all models but the one in use; changing back means embedding everything again."""
+        with self._writing:
+            self.catalogue.forget_models([self._model.number])
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    @property
+    def _model(self) -> ModelRow:
+        return self._serving.generation.model
+
+    def _add(self, documents: Sequence[RawDocument], collection: str, *, publish: bool) -> list[Added]:
+        newest = {document.source: document for document in documents}
+        while True:
+            serving = self._serving
+            model = serving.generation.model
+            at = self.catalogue.generation()
+            known = {source: self.catalogue.find_source(source, collection, at, model) for source in newest}
+            changed = [raw for raw in newest.values() if not says_the_same(known[raw.source], raw)]
+            prepared = prepare(changed, serving.encoder, self._known(model))
+            with self._writing:
+                if self._model != model:
+                    continue  # the model was changed while these were embedded with the old one
+                stored = self._store(prepared, collection, publish=publish)
+                if publish:
+                    self._catch_up()  # with what was only stored before
+                self._note_origins(newest, known, stored)
+                break
+        results: list[Added] = []
+        for source in newest:
+            before = known[source]
+            if source in stored:
+                results.append(stored[source])
+            elif before:
+                results.append(Added(before, "unchanged"))
+        return results
+
+    def _store(self, prepared: Sequence[Prepared], collection: str, *, publish: bool) -> dict[str, Added]:
+        if not prepared:
+            return {}
+        check_space(self.folder, self.options.disk_reserve)
+        with self._changing() as bound:
+            change = self.catalogue.add(prepared, collection, self._model, bound)
+            if publish and change.born:
+                self._publish(change)
+        stored = {document.source: Added(document, "unchanged") for document in change.unchanged}
+        for born in change.born:
+            stored[born.document.source] = Added(born.document, "updated" if born.replaces else "added")
+        return stored
+
+    def _note_origins(
+        self, newest: dict[str, RawDocument], known: dict[str, Document | None], stored: Collection[str]
+    ) -> None:
+        moved: dict[str, list[str]] = {}
+        for source, raw in newest.items():
+            before = known[source]
+            if raw.origin and before and source not in stored:
+                moved.setdefault(raw.origin, []).append(before.id)
+        for origin, document_ids in moved.items():
+            self.catalogue.set_origin(document_ids, origin)
+
+    def _published(self, change: Change | None) -> list[Document]:
+        if change is None:
+            return []
+        self._publish(change)
+        return list(change.documents)
+
+    def _publish(self, change: Change) -> None:
+        """Let new views see a change that is committed."""
+        generation = self._serving.generation
+        self._past = None  # what was erased is gone from it too
+        if change.number == generation.number + 1:
+            self._serve(generation.advanced(change))
+        else:
+            self._catch_up()
+        reach(Point.PUBLISHED)
+
+    def _catch_up(self) -> None:
+        generation, number = self._serving.generation, self.catalogue.generation()
+        if generation.number != number:
+            segments = [layer.segment for layer in generation.layers]
+            self._serve(self._assembled(generation.model, number, segments))
+
+    def _serve(self, generation: Generation) -> None:
+        serving = self._serving
+        with self._pinning:
+            self._serving = _Serving(serving.encoder, generation, serving.backgrounds)
+
+    @contextmanager
+    def _changing(self) -> Iterator[int]:
+        """Let one change happen; give up to which generation it may erase versions that died."""
+        with self._writing:
+            with self._pinning:
+                self._purging = self._purge_bound()
+            try:
+                yield self._purging
+            finally:
+                self._purging = 0
+
+    def _purge_bound(self) -> int:
+        """Return up to which generation versions that died may be erased: none that a view still reads."""
+        kept = self.catalogue.generation() + 1 - self.options.keep_generations
+        return max(0, min([kept, self._serving.generation.number, *self._pins]))
+
+    def _as_of(self, number: int, present: Generation) -> Generation:
+        if number == present.number:
+            return present
+        past = self._past
+        if past is None or past[:2] != (number, present.model.number):
+            segments = [layer.segment for layer in present.layers]
+            generation = self._assembled(present.model, number, segments)
+            self._past = past = (number, present.model.number, generation)
+        return past[2]
+
+    def _open_generation(self, model: ModelRow) -> Generation:
         number = self.catalogue.generation()
+        folder = self.folder / INDEX
         try:
-            return load_generation(self.folder / _INDEX, self.catalogue, self.encoder)
+            segment, _ = load_base(folder, self.catalogue, model)
+            generation = self._assembled(model, number, [segment])
         except DataDamaged as problem:
             # The index is a cache: a missing or damaged one costs a rebuild, nothing else.
-            self.index_problem = problem.message if number else ""
-        generation = build_generation(self.catalogue, self.encoder)
-        if self._writable and number:
-            self._save(generation)
-            self.index_problem = ""
+            used = folder.is_dir() and any(folder.iterdir())
+            self.index_problem = problem.message if used else ""
+            return self._assembled(model, number, [])
+        self._on_disk = segment
         return generation
 
-    def _save(self, generation: Generation) -> None:
+    def _built(self, model: ModelRow) -> Segment | None:
+        return build_segment(self.catalogue, model, self.options.min_recall, cancelled=self._closing.is_set)
+
+    def _assembled(self, model: ModelRow, number: int, segments: Sequence[Segment]) -> Generation:
+        return assemble(self.catalogue, model, number, segments, self.options.min_recall)
+
+    def _saved(self, generation: Generation) -> bool:
+        return bool(generation.layers) and generation.layers[0].segment is self._on_disk
+
+    def _whole(self, generation: Generation) -> Segment | None:
+        """Return the base if it has everything in the form it should have, so that it need only be saved."""
+        if len(generation.layers) != 1 or self._unsettled(generation) or self._saved(generation):
+            return None
+        segment = generation.layers[0].segment
+        indexes = (segment.passages, segment.sentences)
+        return segment if all(index.kind is kind_for(len(index)) for index in indexes) else None
+
+    def _worth_compacting(self, generation: Generation) -> bool:
+        if not generation.layers:
+            return bool(self.index_problem)
+        total = sum(len(layer.alive) for layer in generation.layers)
+        base = generation.layers[0].segment
+        coarse = any(index.kind is not kind_for(len(index)) for index in (base.passages, base.sentences))
+        return not self._saved(generation) or coarse or self._unsettled(generation) > WORTH_COMPACTING * total
+
+    def _unsettled(self, generation: Generation) -> int:
+        """Count what a new base would have and the present one has not, or the other way round."""
+        if not generation.layers or not generation.layers[0].base:
+            return generation.outside
+        base = generation.layers[0].segment
+        last = int(base.ids[-1]) if len(base) else 0
+        return generation.outside + len(base) - self.catalogue.count_passages(generation.model, last)
+
+    def _save(self, segment: Segment, number: int, model: ModelRow) -> bool:
         try:
-            save_generation(self.folder / _INDEX, generation)
+            save_base(self.folder / INDEX, segment, number, self.catalogue, model)
         except OSError as error:
             # Answers come from memory and the catalogue has everything; the next start builds the index again.
             self.index_problem = f"The index could not be saved: {error.strerror}."
+            return False
+        self._on_disk, self.index_problem = segment, ""
+        return True
+
+    def _known(self, model: ModelRow) -> Known:
+        return lambda digests: self.catalogue.known_passages(digests, model)
+
+    def _embed_all(self, encoder: Encoder, model: ModelRow, progress: Callable[[int, int], None] | None) -> None:
+        """Embed the versions that this model lacks."""
+        done = 0
+        while waiting := self.catalogue.unembedded(model, _VERSIONS_AT_ONCE):
+            for version, raw in waiting:
+                (prepared,) = prepare([raw], encoder, self._known(model))
+                self.catalogue.embed(version, model, prepared.passages)
+                reach(Point.MODEL_EMBEDDED)
+                done += 1
+                if progress is not None:
+                    progress(done, done + self.catalogue.count_unembedded(model))
 
 
-def _same(known: Document | None, raw: RawDocument) -> bool:
-    return known is not None and (known.sha256, known.title, dict(known.metadata), known.characters) == (
-        raw.sha256,
-        raw.title,
-        dict(raw.metadata),
-        len(raw.text),
-    )
+_VERSIONS_AT_ONCE = 16
 
 
-def _lock_folder(folder: Path, *, writable: bool) -> int:
-    """Lock the folder for this process; the kernel releases the lock when the process ends, however it ends."""
-    if not writable and not (folder / FILE_NAME).is_file():
-        raise DataFolderMissing("data_folder_missing", f"There is no data folder at '{folder}'.")
+def stored_model(folder: Path) -> ModelRow | None:
+    """Return the embedding model a data folder is searched with, if there is anything in it.
+
+    Raises:
+        DataFolderInUse, DataDamaged, FormatNewer: if it cannot be read.
+    """
+    if not (folder / FILE_NAME).is_file():
+        return None
+    descriptor = lock_folder(folder, writable=True)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        strangers = [entry.name for entry in folder.iterdir() if entry.name not in {_LOCK, _INDEX}]
-        if writable and strangers and not (folder / FILE_NAME).is_file():
-            raise DataDamaged("not_a_data_folder", f"'{folder}' holds other files, such as '{strangers[0]}'.")
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise DataFolderMissing(
-            "data_folder_unusable", f"The data folder '{folder}' cannot be used: {error.strerror}."
-        ) from error
-    try:
-        fcntl.flock(descriptor, (fcntl.LOCK_EX if writable else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except OSError as error:
+        catalogue = Catalogue(folder, writable=True)
+        try:
+            return catalogue.active_model()
+        finally:
+            catalogue.close()
+    finally:
         os.close(descriptor)
-        raise DataFolderInUse(
-            "data_folder_in_use", f"Another process is using the data folder '{folder}'."
-        ) from error
-    return descriptor

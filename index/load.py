@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from charset_normalizer import from_bytes
@@ -46,6 +46,8 @@ class FoundFile:
 
     path: Path
     source: str
+    origin: str = ""
+    """The folder that was given to the import, absolute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Rejection:
 
     source: str
     error: FundstelleError
+    origin: str = ""
+    """As for a file that is taken in."""
 
 
 def decode(data: bytes) -> str:
@@ -145,14 +149,15 @@ def read_file(found: FoundFile) -> RawDocument:
         raise DocumentRejected(
             "document_unreadable", f"'{found.source}' cannot be read: {error.strerror}."
         ) from error
-    return document_from_bytes(found.source, data)
+    return replace(document_from_bytes(found.source, data), origin=found.origin)
 
 
 def find_files(paths: Sequence[Path]) -> Iterator[FoundFile | Rejection]:
     """Walk files and folders in a fixed order; name each file relative to the folder it was found under.
 
     Hidden files and folders are passed over, links that leave their folder are rejected, and a second file that
-    would take the name of an earlier one is rejected rather than allowed to overwrite it.
+    would take the name of an earlier one is rejected rather than allowed to overwrite it. A folder that cannot be
+    listed is a rejection whose name ends with a slash.
 
     Raises:
         NothingReadable: if a path does not exist.
@@ -162,22 +167,28 @@ def find_files(paths: Sequence[Path]) -> Iterator[FoundFile | Rejection]:
         if not path.exists():
             raise NothingReadable("nothing_readable", f"There is no file or folder '{path}'.")
         root = path if path.is_dir() else path.parent
-        for file in _walk(path):
+        origin = str(root.resolve())
+        unlisted: list[OSError] = []
+        for file in _walk(path, unlisted):
             source = file.relative_to(root).as_posix()
             earlier = taken.setdefault(source, file)
             if earlier.resolve() != file.resolve():
                 message = f"'{file}' would overwrite '{earlier}': both are named '{source}'."
-                yield Rejection(source, DocumentRejected("source_conflict", message))
+                yield Rejection(source, DocumentRejected("source_conflict", message), origin)
             elif earlier is not file:
                 continue
             elif not file.resolve().is_relative_to(root.resolve()):
                 message = f"'{source}' is a link that leaves its folder."
-                yield Rejection(source, DocumentRejected("document_unreadable", message))
+                yield Rejection(source, DocumentRejected("document_unreadable", message), origin)
             elif file.suffix.lower() not in SUFFIXES:
                 message = f"'{source}' is not in a format that can be read."
-                yield Rejection(source, DocumentRejected("document_format", message))
+                yield Rejection(source, DocumentRejected("document_format", message), origin)
             else:
-                yield FoundFile(file, source)
+                yield FoundFile(file, source, origin)
+        for problem in unlisted:
+            name = Path(os.path.relpath(str(problem.filename), root)).as_posix() + "/"
+            message = f"The folder '{name}' cannot be listed: {problem.strerror}."
+            yield Rejection(name, DocumentRejected("document_unreadable", message), origin)
 
 
 def check_source(source: str) -> str:
@@ -197,11 +208,11 @@ def check_source(source: str) -> str:
     return source
 
 
-def _walk(path: Path) -> Iterator[Path]:
+def _walk(path: Path, unlisted: list[OSError]) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for folder, subfolders, files in os.walk(path):
+    for folder, subfolders, files in os.walk(path, onerror=unlisted.append):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
 
@@ -222,6 +233,7 @@ def _document(source: str, text: str, data: bytes, title: str | None, metadata: 
         language=detect_language(text),
         sha256=hashlib.sha256(data).hexdigest(),
         metadata=_check_metadata(source, metadata or {}),
+        original=None if data == text.encode("utf-8") else data,
     )
 
 

@@ -46,6 +46,10 @@ class RawDocument:
     sha256: str
     """Hex digest of the original bytes (for text given as JSON: of its UTF-8 form)."""
     metadata: Metadata = field(default_factory=dict)
+    original: bytes | None = None
+    """The bytes it was read from, unless they are just the UTF-8 form of ``text``."""
+    origin: str = ""
+    """The folder an import read it from; empty for a document that was handed in by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,17 @@ of candidates read from the catalogue. The weights come from docs/decisions/0004
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
-from index.background import Chance, chances
-from index.catalogue import Catalogue, Filters, StoredPassage
+from index.background import Background, Backgrounds, Chance, chances
+from index.catalogue import Catalogue, StoredPassage
 from index.encoder import EncodedQuery, Encoder, TokenStates
-from index.errors import QuestionRejected
+from index.errors import DataDamaged, QuestionRejected
+from index.filters import Filters
 from index.generation import Generation
 from index.projection import centred_cosines
 from index.records import Hit, SearchResult, TokenMatches
@@ -62,16 +63,18 @@ def check_query(query: str) -> str:
     return text
 
 
-def search(
+def search(  # noqa: PLR0913 - what a view consists of
     query: str,
     top_k: int,
     *,
     encoder: Encoder,
     generation: Generation,
     catalogue: Catalogue,
+    backgrounds: Backgrounds,
     collection: str,
     filters: Filters | None = None,
     ranking: Ranking | None = None,
+    asked: Callable[[EncodedQuery], None] = lambda query: None,
 ) -> SearchResult:
     """Return the ``top_k`` best passages for ``query`` among those of ``collection`` that match ``filters``.
 
@@ -85,19 +88,23 @@ def search(
         raise QuestionRejected("top_k_invalid", f"top_k is {top_k}.")
     clock = _Clock()
     (encoded,) = encoder.encode_queries([text])
+    asked(encoded)
     vector = encoded.vector[None, :]
     clock.lap("embed")
-    allowed = {name: catalogue.allowed(name, collection, filters) for name in ("passages", "sentences")}
-    by_passage = generation.passages.search(vector, max(rules.passage_candidates, top_k), allowed["passages"])
-    by_sentence = generation.sentences.search(vector, rules.sentence_candidates, allowed["sentences"])
-    candidates = {id_ for id_, _ in by_passage}
-    candidates.update(catalogue.passages_of([id_ for id_, _ in by_sentence]).values())
+    allowed = catalogue.allowed_versions(collection, filters, generation.number)
+    by_passage = generation.nearest_passages(vector, max(rules.passage_candidates, top_k), allowed)
+    by_sentence = generation.passages_of_nearest_sentences(vector, rules.sentence_candidates, allowed)
+    candidates = {id_ for id_, _ in (*by_passage, *by_sentence)}
+    by_language = backgrounds.of(generation, collection)
     clock.lap("search")
+    stored = catalogue.hydrate(candidates, generation.number, generation.model)
+    if len(stored) < len(candidates) and catalogue.generation() == generation.number:
+        raise DataDamaged("data_damaged", "The catalogue lacks passages that it should have.")
     found = sorted(
-        (_Candidate(stored, encoded, generation) for stored in catalogue.hydrate(candidates).values()),
+        (_Candidate(each, encoded, by_language) for each in stored.values()),
         key=lambda candidate: (-candidate.first_score, candidate.stored.passage.id),
     )
-    ranked = _rerank(found[: max(rules.reranked, top_k)], encoded, catalogue, generation, rules)
+    ranked = _rerank(found[: max(rules.reranked, top_k)], encoded, catalogue, by_language, rules)
     hits = tuple(
         Hit(
             rank,
@@ -122,10 +129,10 @@ class _Candidate:
 
     __slots__ = ("cosine", "first_score", "sentence_cosines", "stored")
 
-    def __init__(self, stored: StoredPassage, query: EncodedQuery, generation: Generation) -> None:
+    def __init__(self, stored: StoredPassage, query: EncodedQuery, backgrounds: Mapping[str, Background]) -> None:
         self.stored = stored
         self.cosine = float(stored.vector[0] @ query.vector)
-        background = generation.backgrounds.get(stored.document.language)
+        background = backgrounds.get(stored.document.language)
         if background is None or background.centre is None:
             own, sentences = self.cosine, stored.sentence_vectors @ query.vector
         else:
@@ -144,7 +151,11 @@ _Ranked: TypeAlias = tuple[float, float, TokenMatches | None, _Candidate]
 
 
 def _rerank(
-    found: Sequence[_Candidate], query: EncodedQuery, catalogue: Catalogue, generation: Generation, rules: Ranking
+    found: Sequence[_Candidate],
+    query: EncodedQuery,
+    catalogue: Catalogue,
+    backgrounds: Mapping[str, Background],
+    rules: Ranking,
 ) -> list[_Ranked]:
     """Order candidates by late interaction and by how far they stand out in their language.
 
@@ -155,16 +166,25 @@ def _rerank(
     states = catalogue.token_states([candidate.stored.passage.id for candidate in found])
     by_language: dict[str, Chance] = {}
     common = Chance(0.0, 1.0)
-    if len(generation.backgrounds) > 1:
-        by_language, common = chances(generation.backgrounds, query, rules.sentence_weight)
+    if len(backgrounds) > 1:
+        by_language, common = chances(backgrounds, query, rules.sentence_weight)
     ranked: list[_Ranked] = []
     for candidate in found:
         matches = _match(query, states.get(candidate.stored.passage.id))
         raw = (rules.sentence_weight * candidate.best_sentence + matches.score()) / (1 + rules.sentence_weight)
         chance = by_language.get(candidate.stored.document.language, common)
-        score = common.mean + (raw - chance.mean) * common.spread / max(chance.spread, 1e-6)
+        score = common.mean + (raw - chance.mean) * _scale(common, chance)
         ranked.append((score, score - raw, matches, candidate))
     return sorted(ranked, key=lambda item: (-item[0], item[3].stored.passage.id))
+
+
+def _scale(common: Chance, chance: Chance) -> float:
+    """Return how much differences in one language count: as they are where single passages have no spread."""
+    known = common.spread > _LEAST_SPREAD and chance.spread > _LEAST_SPREAD
+    return common.spread / chance.spread if known else 1.0
+
+
+_LEAST_SPREAD = 1e-6
 
 
 def _match(query: EncodedQuery, states: TokenStates | None) -> TokenMatches:

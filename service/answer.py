@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from index import DEFAULT_COLLECTION, Filters, Hit, Library, Span
+from index import DEFAULT_COLLECTION, Documents, Filters, Hit, Span, View
 from index.errors import SettingsRejected
 from service.abstention import Calibration, confidence, load_calibration
 from service.receipts import Receipt, make_receipt
@@ -80,34 +80,38 @@ CONTEXT = 20
 
 
 def answer_question(
-    library: Library,
+    documents: Documents,
     question: str,
     *,
     top_k: int = 5,
     collection: str = DEFAULT_COLLECTION,
     filters: Filters | None = None,
     policy: AnswerPolicy | None = None,
+    as_of: int | None = None,
 ) -> Answer:
     """Answer ``question`` from the documents, or say that they do not.
 
     Args:
-        library: the open documents.
+        documents: a library, or a view of it.
         question: in any language.
         top_k: how many passages evidence is drawn from, and closest passages shown at most; 1 to 100.
         collection, filters: which documents to search.
         policy: when to answer, how much to cite.
+        as_of: an earlier generation to answer from, if it is still kept.
 
     Raises:
         QuestionRejected, FilterRejected: if question, ``top_k`` or filters cannot be used.
+        GenerationNotKept: if there is no such generation.
     """
     rules = policy or AnswerPolicy()
     started = time.perf_counter()
-    result = library.search(question, max(top_k, CONTEXT), collection, filters)
-    statements, distinct = find_statements(result.hits, top_k)
-    probability = confidence(distinct, [statement.evidence for statement in statements], rules.calibration)
-    citations: tuple[Citation, ...] = ()
-    if probability >= rules.min_confidence:
-        citations = tuple(_cite(library, _worth_citing(statements, rules), rules, result.generation))
+    with documents.view(as_of) as view:
+        result = view.search(question, max(top_k, CONTEXT), collection, filters)
+        statements, distinct = find_statements(result.hits, top_k)
+        probability = confidence(distinct, [statement.evidence for statement in statements], rules.calibration)
+        citations: tuple[Citation, ...] = ()
+        if probability >= rules.min_confidence:
+            citations = tuple(_cite(view, _worth_citing(statements, rules), rules))
     answerable = bool(citations)
     timings = dict(result.timings_ms)
     timings["total"] = (time.perf_counter() - started) * 1000
@@ -133,19 +137,17 @@ def _worth_citing(statements: list[Statement], rules: AnswerPolicy) -> Iterator[
             yield statement
 
 
-def _cite(
-    library: Library, statements: Iterable[Statement], rules: AnswerPolicy, generation: int
-) -> Iterator[Citation]:
+def _cite(view: View, statements: Iterable[Statement], rules: AnswerPolicy) -> Iterator[Citation]:
     """Number the evidence whose stored text still says what was found."""
     number = 0
     numbers: dict[int, int] = {}
     for statement in statements:
         first: int | None = None
         for item in (statement.evidence, *statement.copies)[: rules.max_sources]:
-            quote = library.quote(item.hit.document.id, item.span)
+            quote = view.quote(item.hit.document.id, item.span)
             if quote and quote == item.quote:
                 number += 1
-                receipt = make_receipt(item.hit.document, generation, item.span, quote)
+                receipt = make_receipt(item.hit.document, view.generation, item.span, quote)
                 differs_from = numbers.get(id(statement.differs_from)) if first is None else None
                 yield Citation(number, item.hit, item.span, quote, item.score, receipt, first, differs_from)
                 first = first or number

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
@@ -14,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from index.errors import FundstelleError, NothingReadable
+from index.errors import DataDamaged, FundstelleError, NothingReadable
 from service.settings import Settings, load_settings, show_settings
 
 P = ParamSpec("P")
@@ -60,6 +62,15 @@ DocumentsOption = Annotated[
 QuestionsOption = Annotated[
     str, typer.Option("--questions", metavar="LANGUAGES", help="Of xquad-dev: the questions' languages, as en,de.")
 ]
+OriginFilters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter", metavar="FIELD=VALUE", help="source, language, document_id or metadata.KEY; repeatable."
+    ),
+]
+AsOfOption = Annotated[
+    int | None, typer.Option("--as-of", metavar="GENERATION", help="Answer from an earlier state that is still kept.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly the HTTP response body.")]
 
 _BATCH_CHARACTERS = 200_000
@@ -96,12 +107,17 @@ def index(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders (.txt, .md).")],
     data: DataOption = None,
     collection: CollectionOption = "default",
+    sync: Annotated[
+        bool, typer.Option("--sync", help="Also remove documents whose file is gone from the folders named.")
+    ] = False,
     config: ConfigOption = None,
     model: ModelOption = None,
 ) -> None:
     """Add or update files and folders.
 
-    Unchanged files are left as they are, so running it again costs little.
+    Unchanged files are left as they are, so running it again costs little; an import that was interrupted goes on
+    where it stopped. With --sync the collection mirrors the folders: what vanished from them is removed, what came
+    from elsewhere stays.
 
     Example: fundstelle index sample --data .demo
     """
@@ -131,14 +147,17 @@ def index(
             progress.update(task, advance=1)
         if batch:
             flush()
+        removed = _remove_vanished(library, paths, found, collection) if sync else 0
         library.refresh()
         totals = library.counts()
     for rejection in left_out:
         _errors.print(f"left out: {rejection.error.code}: {rejection.error}", markup=False)
-    if not sum(counts.values()):
+    if not sum(counts.values()) + removed:
         reasons = "; ".join(sorted({f"{item.source} ({item.error.code})" for item in left_out})[:5])
         message = "None of the files could be read" if left_out else "There are no files"
         raise NothingReadable("nothing_readable", f"{message}{': ' + reasons if reasons else ''}.")
+    if sync:
+        counts["removed"] = removed
     summary = ", ".join(f"{number} {name}" for name, number in counts.items())
     typer.echo(f"{summary}, {len(left_out)} left out.")
     typer.echo(f"{settings.data} now holds {totals.documents} documents, {totals.passages} passages.")
@@ -146,11 +165,13 @@ def index(
 
 @app.command()
 @_named_failures
-def ask(
+def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
     question: Annotated[str, typer.Argument(help="A question in any language.")],
     data: DataOption = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, max=100, help="Passages evidence is drawn from.")] = 5,
     collection: CollectionOption = "default",
+    filters: OriginFilters = None,
+    as_of: AsOfOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     model: ModelOption = None,
@@ -164,7 +185,15 @@ def ask(
     from service.schemas import ask_response
 
     with _library(settings) as library:
-        answer = answer_question(library, question, top_k=top_k, collection=collection, policy=_policy(settings))
+        answer = answer_question(
+            library,
+            question,
+            top_k=top_k,
+            collection=collection,
+            filters=_filters(filters),
+            policy=_policy(settings),
+            as_of=as_of,
+        )
     if as_json:
         typer.echo(ask_response(answer).model_dump_json())
         return
@@ -180,16 +209,20 @@ def ask(
         differs = f" (differs from [{citation.differs_from}])" if citation.differs_from else ""
         typer.echo(f"[{citation.number}] {quote}{differs}")
         typer.echo(f"    {document.source} {_place(citation.span)}, {document.language}: {document.title}\n")
-    typer.echo(f"confidence {answer.confidence:.2f}, {answer.timings_ms['total']:.0f} ms")
+    typer.echo(
+        f"confidence {answer.confidence:.2f}, generation {answer.generation}, {answer.timings_ms['total']:.0f} ms"
+    )
 
 
 @app.command()
 @_named_failures
-def search(
+def search(  # noqa: PLR0913, PLR0917 - each argument is an option
     query: Annotated[str, typer.Argument(help="Words or a question in any language.")],
     data: DataOption = None,
     top_k: Annotated[int, typer.Option("--top-k", min=1, max=100, help="How many passages.")] = 10,
     collection: CollectionOption = "default",
+    filters: OriginFilters = None,
+    as_of: AsOfOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     model: ModelOption = None,
@@ -201,14 +234,74 @@ def search(
     settings = _settings(config, data=data, model=model)
     from service.schemas import search_response
 
-    with _library(settings) as library:
-        result = library.search(query, top_k, collection)
+    with _library(settings) as library, library.view(as_of) as view:
+        result = view.search(query, top_k, collection, _filters(filters))
     if as_json:
         typer.echo(search_response(result.hits, result.generation, dict(result.timings_ms)).model_dump_json())
         return
     for hit in result.hits:
         typer.echo(f"{hit.rank}. {hit.score:.3f} {hit.document.source} {_place(hit.passage.span)}")
         typer.echo(f"   {_one_line(hit.text, 160)}")
+
+
+@app.command()
+@_named_failures
+def delete(
+    data: DataOption = None,
+    collection: CollectionOption = "default",
+    filters: OriginFilters = None,
+    config: ConfigOption = None,
+    model: ModelOption = None,
+) -> None:
+    """Remove the documents that match; they are erased, their past included.
+
+    Example: fundstelle delete --data .demo --filter source=notes/old.txt
+    """
+    settings = _settings(config, data=data, model=model)
+    wanted = _filters(filters)
+    if not wanted:
+        raise typer.BadParameter("Say which documents: --filter source=NAME.", param_hint="--filter")
+    with _library(settings, writable=True) as library:
+        removed = library.delete_where(wanted, collection)
+    typer.echo(f"{len(removed)} removed.")
+
+
+@app.command()
+@_named_failures
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to make; must not exist yet.")],
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Copy documents and vectors into a new folder, also while a service is using them.
+
+    Example: fundstelle backup backups/monday --data .demo
+    """
+    folder = _data(_settings(config, data=data))
+    from index.backup import back_up
+
+    with _progress() as progress:
+        manifest = back_up(folder, target, _told(progress, "Copying"))
+    typer.echo(f"{target} holds generation {manifest.generation}, {manifest.bytes:,} bytes.")
+
+
+@app.command()
+@_named_failures
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder that 'fundstelle backup' made.")],
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a data folder of a backup; it must not exist yet, or be empty.
+
+    Example: fundstelle restore backups/monday --data .restored
+    """
+    folder = _data(_settings(config, data=data))
+    from index.backup import restore as restore_backup
+
+    with _progress() as progress:
+        manifest = restore_backup(source, folder, _told(progress, "Copying"))
+    typer.echo(f"{folder} holds generation {manifest.generation}; its index is built when it is opened next.")
 
 
 @app.command()
@@ -222,15 +315,22 @@ def serve(
 ) -> None:
     """Serve the HTTP interface and the chat page.
 
+    TERM ends it once what is being answered is finished. HUP reads the settings again: another 'model' is embedded
+    beside the present one and then used.
+
     Example: fundstelle serve --data .demo --port 8000
     """
-    settings = _settings(config, data=data, host=host, port=port, model=model)
+    flags = {"data": data, "host": host, "port": port, "model": model}
+    settings = _settings(config, **flags)
     import uvicorn
 
     from service.app import build_app
     from service.routes import AppState
 
-    with _library(settings, writable=True) as library:
+    # uvicorn finishes what is being answered, then raises the signal again; by default that would end the process
+    # before the data folder is closed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with _served_library(settings, lambda: _settings(config, **flags)) as library:
         application = build_app(AppState(library, _policy(settings)))
         uvicorn.run(
             application,
@@ -245,15 +345,31 @@ def serve(
 
 @app.command()
 @_named_failures
-def verify(data: DataOption = None, config: ConfigOption = None, model: ModelOption = None) -> None:
-    """Check store and index; exit 1 and say what, if anything is wrong.
+def verify(
+    data: DataOption = None,
+    receipts: Annotated[
+        Path | None,
+        typer.Option("--receipts", metavar="FILE", help="Also check receipts: JSON lines of receipts or answers."),
+    ] = None,
+    config: ConfigOption = None,
+    model: ModelOption = None,
+) -> None:
+    """Check store, index and receipts; exit 1 and say what, if anything is wrong.
+
+    Every row is compared with its checksum, every passage with its text, every index with the store. A receipt is
+    wrong if the documents do not say any more what was cited.
 
     Example: fundstelle verify --data .demo
     """
     settings = _settings(config, data=data, model=model)
-    with _library(settings) as library:
-        problems = library.problems()
-        totals = library.counts()
+    try:
+        with _library(settings) as library:
+            problems = library.problems()
+            totals = library.counts()
+            if receipts is not None:
+                problems += _receipt_problems(library, receipts)
+    except DataDamaged as error:
+        raise DataDamaged(error.code, error.message, "Restore the folder from a backup.") from error
     for problem in problems:
         _errors.print(problem, markup=False)
     if problems:
@@ -285,6 +401,8 @@ def info(
             "sentences": totals.sentences,
             "characters": totals.characters,
             "generation": library.generation,
+            "oldest_generation": library.catalogue.oldest(),
+            "index": asdict(library.index_state()),
             "model": {
                 "name": model_info.name,
                 "fingerprint": model_info.fingerprint,
@@ -301,7 +419,8 @@ def info(
         parts = value.items() if isinstance(value, dict) else ()
         typer.echo(name if parts else f"{name:12} {value}")
         for key, part in parts:
-            typer.echo(f"  {key:14} {part}")
+            shown = ", ".join(f"{n} {v}" for n, v in part.items()) if isinstance(part, dict) else part
+            typer.echo(f"  {key:14} {shown}")
 
 
 @model_app.command("path")
@@ -411,6 +530,51 @@ def compare_evaluations(
         raise typer.Exit(1)
 
 
+@model_app.command("change")
+@_named_failures
+def change_model(
+    data: DataOption = None,
+    cases: Annotated[
+        Path | None,
+        typer.Option("--cases", metavar="CASES", help="Cases it must not answer worse. [env: FUNDSTELLE_CASES]"),
+    ] = None,
+    config: ConfigOption = None,
+    model: ModelOption = None,
+) -> None:
+    """Embed all documents with another model, and use it from then on.
+
+    With cases, both models are asked them before, and the new one is not used if it answers worse. The vectors of the
+    model before are kept, so that changing back is quick. A running service does the same when its setting 'model' is
+    changed and it gets the signal HUP.
+
+    Example: fundstelle model change --model intfloat/multilingual-e5-base --data .demo
+    """
+    settings = _settings(config, data=data, model=model, cases=cases)
+    from index import Library, open_encoder
+
+    encoder = open_encoder(settings.model, settings.models_dir, settings.threads, _say)
+    present = _present_encoder(settings, encoder)
+    with Library(_data(settings), present, writable=True, options=_options(settings)) as library:
+        with _progress() as progress:
+            library.change_model(encoder, _gate(settings, present), _told(progress, "Embedding"))
+        if not present.info.engine and settings.cases is not None:
+            _say(f"not compared: the model '{present.info.name}' cannot be had any more")
+        typer.echo(f"{settings.data} is searched with '{encoder.info.name}' from generation {library.generation} on.")
+
+
+@model_app.command("prune")
+@_named_failures
+def prune_models(data: DataOption = None, config: ConfigOption = None, model: ModelOption = None) -> None:
+    """Erase the vectors of all models but the one in use.
+
+    Example: fundstelle model prune --data .demo
+    """
+    settings = _settings(config, data=data, model=model)
+    with _library(settings, writable=True) as library:
+        library.forget_other_models()
+    typer.echo("Only the vectors of the model in use are left.")
+
+
 def _settings(config: Path | None, **flags: Any) -> Settings:
     return load_settings(flags, config=config)
 
@@ -421,16 +585,148 @@ def _policy(settings: Settings) -> Any:
     return make_policy(settings.min_confidence, settings.max_risk)
 
 
+def _data(settings: Settings) -> Path:
+    if settings.data is None:
+        raise typer.BadParameter("Name the data folder: --data DIR, or set FUNDSTELLE_DATA.", param_hint="--data")
+    return settings.data
+
+
 @contextmanager
 def _library(settings: Settings, *, writable: bool = False) -> Iterator[Any]:
     """Open data folder and model; imports happen here so that ``--help`` is quick."""
-    if settings.data is None:
-        raise typer.BadParameter("Name the data folder: --data DIR, or set FUNDSTELLE_DATA.", param_hint="--data")
+    folder = _data(settings)
     from index import Library, open_encoder
 
     encoder = open_encoder(settings.model, settings.models_dir, settings.threads, _say)
-    with Library(settings.data, encoder, writable=writable) as library:
+    with Library(folder, encoder, writable=writable, options=_options(settings)) as library:
         yield library
+
+
+@contextmanager
+def _served_library(settings: Settings, again: Callable[[], Settings]) -> Iterator[Any]:
+    """Open a data folder to serve it; a model other than the one in use is changed to while it is served.
+
+    The signal HUP reads the settings again.
+    """
+    folder = _data(settings)
+    from index import Library, open_encoder
+    from service.reload import on_hangup
+
+    wanted = open_encoder(settings.model, settings.models_dir, settings.threads, _say)
+    present = _present_encoder(settings, wanted)
+    with Library(folder, present, writable=True, options=_options(settings, background=True)) as library:
+
+        def change(encoder: Any, now: Settings) -> None:
+            if encoder.info.fingerprint != library.encoder.info.fingerprint:
+                library.change_model(encoder, _gate(now, library.encoder))
+                _say(f"questions are answered with the model '{encoder.info.name}'")
+
+        def reload() -> None:
+            now = again()
+            change(open_encoder(now.model, now.models_dir, now.threads, _say), now)
+
+        if not present.info.engine:  # nothing can be answered before
+            change(wanted, settings)
+        with on_hangup(reload, at_once=None if present is wanted else lambda: change(wanted, settings)):
+            yield library
+
+
+def _options(settings: Settings, *, background: bool = False) -> Any:
+    from index import Options
+
+    return Options(
+        keep_generations=settings.keep_generations,
+        min_recall=settings.min_recall,
+        disk_reserve=settings.disk_reserve * 2**20,
+        background=background,
+    )
+
+
+def _present_encoder(settings: Settings, wanted: Any) -> Any:
+    """Return the encoder of the model a data folder is searched with; ``wanted`` if that is it.
+
+    A model that cannot be had any more, or that a newer version computes differently, has no engine.
+    """
+    from index import AbsentEncoder, open_encoder, stored_model
+    from index.errors import ModelUnavailable
+
+    stored = stored_model(_data(settings))
+    if stored is None or stored.fingerprint == wanted.info.fingerprint:
+        return wanted
+    try:
+        present = open_encoder(stored.name, settings.models_dir, settings.threads, _say)
+    except ModelUnavailable:
+        present = None
+    if present is not None and present.info.fingerprint == stored.fingerprint:
+        return present
+    return AbsentEncoder(stored.name, stored.fingerprint, stored.dimension)
+
+
+def _gate(settings: Settings, present: Any) -> Any:
+    """Return what compares two models on the configured cases; ``None`` if there are none, or nothing to compare."""
+    if settings.cases is None or not present.info.engine:
+        return None
+    from eval.formats import read_dataset
+    from eval.gate import compare_models
+
+    dataset, policy = read_dataset(settings.cases), _policy(settings)
+    return lambda present, beside: compare_models(dataset, present, beside, policy)
+
+
+def _filters(given: list[str] | None) -> dict[str, Any]:
+    """Read filters as given on the command line; metadata that is a number, true or null is meant as such."""
+    filters: dict[str, list[Any]] = {}
+    for item in given or []:
+        field, equals, value = item.partition("=")
+        if not equals or not field:
+            raise typer.BadParameter(f"'{item}' is not FIELD=VALUE.", param_hint="--filter")
+        filters.setdefault(field, []).append(_scalar(value) if field.startswith("metadata.") else value)
+    return {field: values[0] if len(values) == 1 else values for field, values in filters.items()}
+
+
+def _scalar(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if isinstance(value, dict | list) else value
+
+
+def _remove_vanished(library: Any, paths: list[Path], found: list[Any], collection: str) -> int:
+    """Remove documents whose file is gone; a file that is there but cannot be read keeps its document."""
+    for item in found:
+        if item.source.endswith("/"):
+            raise NothingReadable(
+                "nothing_readable", f"{item.error.message} With --sync its documents would be removed."
+            )
+    sources: dict[str, set[str]] = {str(path.resolve()): set() for path in paths if path.is_dir()}
+    for item in found:
+        sources.setdefault(item.origin, set()).add(item.source)
+    folders = [str(path.resolve()) for path in paths if path.is_dir()]
+    for folder in folders:
+        if not sources[folder]:
+            message = f"There are no files in '{folder}'; --sync would remove every document that came from it."
+            raise NothingReadable("nothing_readable", message)
+    return sum(len(library.retain(folder, sources[folder], collection)) for folder in folders)
+
+
+def _receipt_problems(library: Any, file: Path) -> list[str]:
+    from service.receipts import Status, verify_receipt
+    from service.schemas import read_receipts
+
+    found: list[str] = []
+    for number, receipt in read_receipts(file):
+        verdict = verify_receipt(library, receipt)
+        if verdict.status in {Status.CHANGED, Status.DELETED}:
+            found.append(
+                f"receipt {number}: {receipt.source} {receipt.start}:{receipt.end} is {verdict.status.value}"
+            )
+    return found
+
+
+def _told(progress: Progress, description: str) -> Callable[[int, int], None]:
+    task = progress.add_task(description, total=None)
+    return lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _progress() -> Progress:

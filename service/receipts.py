@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from index import Document, Library, Span
-from index.errors import NotFound
 
 
 class Status(StrEnum):
@@ -16,7 +15,7 @@ class Status(StrEnum):
     VALID = "valid"
     """The quote stands where it was cited."""
     MOVED = "moved"
-    """The document changed; the quote stands in it, at another place."""
+    """The quote stands at another place of the document, or in a document of another name."""
     CHANGED = "changed"
     """The document is there but no longer says this."""
     DELETED = "deleted"
@@ -38,9 +37,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of checking a receipt; ``span`` and ``quote`` are set while the document still says it."""
+    """The outcome of checking a receipt.
+
+    ``document`` is the document the quote was looked for in, ``None`` if it is gone; ``span`` and ``quote`` are set
+    while it still says it.
+    """
 
     status: Status
+    document: Document | None
     span: Span | None
     quote: str | None
 
@@ -53,27 +57,27 @@ def make_receipt(document: Document, generation: int, span: Span, quote: str) ->
 def verify_receipt(library: Library, receipt: Receipt) -> Verdict:
     """Look the quoted place up in the documents as they are now.
 
-    A document that was removed and added again has a new id; it is found by its source. The search for a moved quote
-    hashes a slice at every place where a word begins, since the receipt holds no text.
+    A document that was removed and added again has a new id; it is found by its name, a renamed one by its content.
+    The search for a moved quote hashes a slice at every place where a word begins, since the receipt holds no text.
     """
-    try:
-        document_id = library.catalogue.document(receipt.document_id).id
-    except NotFound:
-        again = library.catalogue.find_source(receipt.source)
-        if again is None:
-            return Verdict(Status.DELETED, None, None)
-        document_id = again.id
-    text = library.catalogue.text(document_id)
+    with library.view() as view:
+        document = view.find_again(receipt.document_id, receipt.source, receipt.document_sha256)
+        if document is None:
+            return Verdict(Status.DELETED, None, None, None)
+        text = view.text(document.id)
     cited = Span(receipt.start, receipt.end)
-    if quote_hash(cited.of(text)) == receipt.quote_sha256 and len(cited) > 0:
-        return Verdict(Status.VALID, cited, cited.of(text))
+    if receipt.end <= receipt.start:  # a quote of nothing proves nothing
+        return Verdict(Status.CHANGED, document, None, None)
+    if quote_hash(cited.of(text)) == receipt.quote_sha256:
+        same = document.source == receipt.source
+        return Verdict(Status.VALID if same else Status.MOVED, document, cited, cited.of(text))
     length = len(cited)
     for start in range(len(text) - length + 1):
         if (start == 0 or text[start - 1].isspace()) and quote_hash(
             text[start : start + length]
         ) == receipt.quote_sha256:
-            return Verdict(Status.MOVED, Span(start, start + length), text[start : start + length])
-    return Verdict(Status.CHANGED, None, None)
+            return Verdict(Status.MOVED, document, Span(start, start + length), text[start : start + length])
+    return Verdict(Status.CHANGED, document, None, None)
 
 
 def quote_hash(quote: str) -> str:

@@ -24,6 +24,7 @@ from index import DEFAULT_COLLECTION, FundstelleError, Library, RawDocument, doc
 from index.errors import DocumentRejected, NotFound
 from service import schemas
 from service.answer import AnswerPolicy, answer_question
+from service.metrics import EXPOSITION_TYPE, exposition
 from service.receipts import verify_receipt
 from service.schemas import ErrorBody, ErrorDetail
 
@@ -32,7 +33,15 @@ UPLOAD_BYTES = 64 * 2**20
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": description}
-    for status, description in ((404, "Not found"), (413, "Too large"), (415, "Wrong format"), (422, "Not usable"))
+    for status, description in (
+        (404, "Not found"),
+        (410, "Not kept any more"),
+        (413, "Too large"),
+        (415, "Wrong format"),
+        (422, "Not usable"),
+        (503, "Not ready"),
+        (507, "Disk full or failing: nothing was written"),
+    )
 }
 _DOCUMENT_ID = Annotated[str, Path(min_length=1, max_length=64, examples=["5f0c1d2e3a4b5c6d"])]
 
@@ -79,6 +88,7 @@ def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse:
             collection=body.collection,
             filters=body.filters,
             policy=state.policy,
+            as_of=body.as_of,
         )
     return schemas.ask_response(answer)
 
@@ -87,8 +97,8 @@ def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse:
 def search(request: Request, body: schemas.SearchRequest) -> schemas.SearchResponse:
     """Find the nearest passages."""
     state = _state(request)
-    with state.gate:
-        result = state.library.search(body.query, body.top_k, body.collection, body.filters)
+    with state.gate, state.library.view(body.as_of) as view:
+        result = view.search(body.query, body.top_k, body.collection, body.filters)
     return schemas.search_response(result.hits, result.generation, dict(result.timings_ms))
 
 
@@ -150,9 +160,10 @@ def list_documents(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
+    collection: Annotated[schemas.CollectionName | None, Query()] = None,
 ) -> schemas.DocumentList:
     """List documents, a page at a time."""
-    documents, following = _state(request).library.catalogue.documents(limit, _read_cursor(cursor))
+    documents, following = _state(request).library.documents(limit, _read_cursor(cursor), collection)
     return schemas.DocumentList(
         documents=[schemas.document_body(document) for document in documents],
         next_cursor=None if following is None else _write_cursor(following),
@@ -162,7 +173,7 @@ def list_documents(
 @router.get("/v1/documents/{document_id}", tags=["documents"], summary="One document", responses=_REFUSALS)
 def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.DocumentBody:
     """Describe one document."""
-    return schemas.document_body(_state(request).library.catalogue.document(document_id))
+    return schemas.document_body(_state(request).library.document(document_id))
 
 
 @router.get(
@@ -183,7 +194,7 @@ def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.Documen
 )
 def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResponse:
     """Return a document's text, exactly as cited."""
-    text = _state(request).library.catalogue.text(document_id)
+    text = _state(request).library.text(document_id)
     return PlainTextResponse(text)
 
 
@@ -198,6 +209,22 @@ def delete_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
     """Remove a document."""
     _state(request).library.delete(document_id)
     return Response(status_code=204)
+
+
+@router.post(
+    "/v1/documents/delete", tags=["documents"], summary="Remove all documents that match", responses=_REFUSALS
+)
+def delete_documents(request: Request, body: schemas.DeleteRequest) -> schemas.DocumentsDeleted:
+    """Remove all documents of a collection that match, at once."""
+    library = _state(request).library
+    removed = library.delete_where(body.filters, body.collection)
+    return schemas.DocumentsDeleted(deleted=len(removed), generation=library.generation)
+
+
+@router.get("/metrics", tags=["operation"], summary="Figures for Prometheus", response_class=PlainTextResponse)
+def metrics(request: Request) -> Response:
+    """Return what a monitoring system collects."""
+    return Response(exposition(_state(request).library), media_type=EXPOSITION_TYPE)
 
 
 class ProtocolError(Exception):

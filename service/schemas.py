@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, StrictStr
 
 from index import Document, Hit
+from index.errors import ReceiptsRejected
 from service.answer import Answer, Citation
 from service.receipts import Receipt, Verdict
 
@@ -16,6 +20,10 @@ CollectionName = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Documents that are searched together.")
 ]
 TopK = Annotated[int, Field(ge=1, le=100, strict=True)]
+AsOf = Annotated[
+    StrictInt | None,
+    Field(ge=0, lt=2**63, description="Generation to answer from, if it is still kept; the newest if not given."),
+]
 
 _RECEIPT_EXAMPLE: dict[str, JsonValue] = {
     "document_id": "5f0c1d2e3a4b5c6d",
@@ -38,6 +46,7 @@ _PASSAGE_EXAMPLE: dict[str, JsonValue] = {
 }
 _DOCUMENT_EXAMPLE: dict[str, JsonValue] = {
     "id": "5f0c1d2e3a4b5c6d",
+    "collection": "default",
     "source": "deutschland-frankreich-hilfe.txt",
     "title": "Berlin stellt Paris Hilfe im Irak und in Mali in Aussicht",
     "language": "de",
@@ -70,6 +79,7 @@ class AskRequest(Body):
         FilterValues | None,
         Field(description="Field ('source', 'language', 'document_id', 'metadata.KEY') to one value or a list."),
     ] = None
+    as_of: AsOf = None
 
 
 class SearchRequest(Body):
@@ -83,6 +93,19 @@ class SearchRequest(Body):
     top_k: TopK = 10
     collection: CollectionName = "default"
     filters: FilterValues | None = None
+    as_of: AsOf = None
+
+
+class DeleteRequest(Body):
+    """Which documents to remove."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"filters": {"metadata.year": 2019}, "collection": "default"}]},
+    )
+
+    filters: Annotated[FilterValues, Field(min_length=1, description="As for questions; at least one.")]
+    collection: CollectionName = "default"
 
 
 class DocumentRequest(Body):
@@ -114,6 +137,7 @@ class DocumentBody(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [_DOCUMENT_EXAMPLE]})
 
     id: str
+    collection: str
     source: str
     title: str
     language: Annotated[str, Field(description="ISO 639-1 code, 'und' if it cannot be told.")]
@@ -140,6 +164,15 @@ class DocumentsAdded(BaseModel):
 
     documents: list[DocumentBody]
     rejected: list[RejectedBody]
+    generation: int
+
+
+class DocumentsDeleted(BaseModel):
+    """How many documents were removed: acknowledged means erased and never found again."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"deleted": 3, "generation": 8}]})
+
+    deleted: int
     generation: int
 
 
@@ -284,11 +317,22 @@ class VerifyResponse(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"status": "valid", "start": 289, "end": 420, "quote": "Deutschland hat ..."}]
+            "examples": [
+                {
+                    "status": "valid",
+                    "document_id": "5f0c1d2e3a4b5c6d",
+                    "source": "deutschland-frankreich-hilfe.txt",
+                    "start": 289,
+                    "end": 420,
+                    "quote": "Deutschland hat ...",
+                }
+            ]
         }
     )
 
-    status: str
+    status: Annotated[str, Field(description="'valid', 'moved', 'changed' or 'deleted'.")]
+    document_id: Annotated[str | None, Field(description="The document that was looked at; null if it is gone.")]
+    source: str | None
     start: int | None
     end: int | None
     quote: str | None
@@ -334,6 +378,7 @@ def document_body(document: Document, status: str = "indexed") -> DocumentBody:
     """Show a document."""
     return DocumentBody(
         id=document.id,
+        collection=document.collection,
         source=document.source,
         title=document.title,
         language=document.language,
@@ -384,10 +429,34 @@ def verify_response(verdict: Verdict) -> VerifyResponse:
     """Show the outcome of checking a receipt."""
     return VerifyResponse(
         status=verdict.status.value,
+        document_id=verdict.document.id if verdict.document else None,
+        source=verdict.document.source if verdict.document else None,
         start=verdict.span.start if verdict.span else None,
         end=verdict.span.end if verdict.span else None,
         quote=verdict.quote,
     )
+
+
+def read_receipts(file: Path) -> Iterator[tuple[int, Receipt]]:
+    """Read receipts from JSON lines, each with the number of its line; a line may also be a whole answer.
+
+    Raises:
+        ReceiptsRejected: if the file or one of its lines cannot be read.
+    """
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReceiptsRejected("receipts_invalid", f"'{file}' cannot be read.") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+            receipts = [each["receipt"] for each in value["citations"]] if "citations" in value else [value]
+            for receipt in receipts:
+                yield number, ReceiptBody.model_validate(receipt).to_record()
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ReceiptsRejected("receipts_invalid", f"Line {number} of '{file}' is not a receipt.") from error
 
 
 def _citation_body(citation: Citation) -> CitationBody:

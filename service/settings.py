@@ -45,6 +45,21 @@ class Settings(BaseModel):
         float | None,
         Field(ge=0, le=1, description="Least confidence an answer needs; below it the documents 'do not say'."),
     ] = None
+    keep_generations: Annotated[
+        int, Field(ge=0, le=1_000_000, description="How many changes back a question can be asked 'as_of'.")
+    ] = 10
+    min_recall: Annotated[
+        float,
+        Field(
+            ge=0, le=1, description="Share of the true neighbours an index must find; searched harder if it fails."
+        ),
+    ] = 0.95
+    disk_reserve: Annotated[
+        int, Field(ge=0, le=2**40, description="MiB of disk that must stay free; below, nothing is added.")
+    ] = 256
+    cases: Annotated[
+        Path | None, Field(description="Cases a new embedding model must not answer worse before it is used.")
+    ] = None
     max_risk: Annotated[
         float | None,
         Field(ge=0.01, le=1, description="Share of answers that may be wrong; chooses min_confidence accordingly."),

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from index import Library, Span, document_from_text
+from index import Hit, Library, SearchResult, Span, View, document_from_text
 from index.chunk import QUOTE_CHARACTERS
 from service.answer import AnswerPolicy, answer_question
 from service.evidence import find_evidence
@@ -21,7 +22,7 @@ def test_an_answer_is_numbered_verbatim_evidence(library: Library) -> None:
     first = answer.citations[0]
     assert "four million euros" in first.quote
     for citation in answer.citations:
-        text = library.catalogue.text(citation.hit.document.id)
+        text = library.text(citation.hit.document.id)
         assert citation.span.of(text) == citation.quote
         assert len(citation.quote) <= QUOTE_CHARACTERS
         passage = citation.hit.passage.span
@@ -48,35 +49,48 @@ def test_top_k_bounds_citations_and_closest(library: Library) -> None:
     assert len(answer_question(library, "bridge", top_k=2, policy=NEVER).closest) == 2
 
 
-@pytest.mark.parametrize("broken", [False, True])
-def test_a_citation_whose_place_changed_meanwhile_is_dropped(
-    library: Library, monkeypatch: pytest.MonkeyPatch, broken: bool
-) -> None:
-    """The quote is read again before it leaves; the null control reads it from memory and lets a wrong one out."""
-    real = library.search
+def in_the_middle(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> dict[str, Hit]:
+    """Let something happen between search and citing; return what the search found, by document."""
+    real, found = View.search, {}
 
-    def search_then_change(*arguments: object, **options: object) -> object:
-        result = real(*arguments, **options)  # type: ignore[arg-type]
-        library.add([document_from_text("bridge.txt", "X" * 500)])
+    def search_then(view: View, *arguments: Any, **options: Any) -> SearchResult:
+        result = real(view, *arguments, **options)
+        found.update({hit.document.id: hit for hit in result.hits})
+        happens()
         return result
 
-    monkeypatch.setattr(library, "search", search_then_change)
-    if broken:
-        found = {hit.document.id: hit for hit in real("bridge", 10).hits}
-        monkeypatch.setattr(
-            library,
-            "quote",
-            lambda id_, span: found[id_].text[
-                span.start - found[id_].passage.span.start : span.end - found[id_].passage.span.start
-            ],
-        )
+    monkeypatch.setattr(View, "search", search_then)
+    return found
+
+
+def test_an_answer_is_of_one_generation_whatever_is_written_meanwhile(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_the_middle(monkeypatch, lambda: library.add([document_from_text("bridge.txt", "X" * 500)]))
     answer = answer_question(library, "what does the repair of the bridge cost?", policy=ALWAYS)
-    wrong = [
-        citation
-        for citation in answer.citations
-        if citation.span.of(library.catalogue.text(citation.hit.document.id)) != citation.quote
-    ]
-    assert bool(wrong) == broken
+    assert answer.citations
+    assert answer.generation == library.generation - 1
+    with library.view(as_of=answer.generation) as view:
+        for citation in answer.citations:
+            assert citation.span.of(view.text(citation.hit.document.id)) == citation.quote
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_citation_whose_document_is_deleted_meanwhile_is_dropped(
+    library: Library, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    """The quote is read again before it leaves; the null control reads it from memory and lets it out."""
+    (bridge,) = (document for document in library.documents(10)[0] if document.source == "bridge.txt")
+    found = in_the_middle(monkeypatch, lambda: library.delete(bridge.id))
+    if broken:
+
+        def remembered(view: View, id_: str, span: Span) -> str:
+            start = found[id_].passage.span.start
+            return found[id_].text[span.start - start : span.end - start]
+
+        monkeypatch.setattr(View, "quote", remembered)
+    answer = answer_question(library, "what does the repair of the bridge cost?", policy=ALWAYS)
+    assert any(citation.hit.document.id == bridge.id for citation in answer.citations) == broken
 
 
 def test_evidence_is_ordered_and_one_for_each_hit(library: Library) -> None:

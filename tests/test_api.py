@@ -58,7 +58,7 @@ def test_the_whole_way_over_http(client: TestClient) -> None:
 def test_documents_have_the_fields_of_the_contract(client: TestClient) -> None:
     document = add(client)
     assert set(document) == {
-        "id", "source", "title", "language", "sha256", "characters", "passages", "metadata", "status",
+        "id", "collection", "source", "title", "language", "sha256", "characters", "passages", "metadata", "status",
     }  # fmt: skip
     assert document["status"] == "added"
     assert add(client)["status"] == "unchanged"

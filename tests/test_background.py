@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from index import Library, document_from_text
-from index.background import Background, chances
+from index.background import SAMPLE, Background, Backgrounds, chances
 from index.catalogue import StoredPassage
 from index.encoder import EncodedQuery
 from index.projection import centred, centred_cosines
@@ -20,9 +19,14 @@ def query(library: Library, text: str) -> EncodedQuery:
     return encoded
 
 
+def drawn(library: Library) -> dict[str, Background]:
+    with library.view() as view:
+        return view.backgrounds.of(view.state, "default")
+
+
 def test_a_background_scores_like_search_does(library: Library) -> None:
     """The sample's scores are those search gives the same passages, so means and spreads are comparable."""
-    (background,) = library._generation.backgrounds.values()
+    (background,) = drawn(library).values()
     text = "when does the bridge close?"
     found = sorted(background.scores(query(library, text), 0.25))
     expected = sorted(hit.score - hit.language_shift for hit in library.search(text, 10).hits)
@@ -37,7 +41,7 @@ def test_chance_is_by_language_and_leans_on_the_average_where_little_is_known(
     german = ["Die Katze schläft auf dem alten Sofa und träumt von den vielen Mäusen."]
     library.add([document_from_text(f"en{n}.txt", text) for n, text in enumerate(english)])
     library.add([document_from_text(f"de{n}.txt", text) for n, text in enumerate(german)])
-    backgrounds = library._generation.backgrounds
+    backgrounds = drawn(library)
     assert set(backgrounds) == {"en", "de"}
     found, common = chances(backgrounds, query(library, "the old bridge over the river"), 0.25)
     assert found["en"].mean > common.mean > found["de"].mean
@@ -49,7 +53,25 @@ def test_one_language_is_not_shifted(library: Library) -> None:
     assert {hit.language_shift for hit in library.search("bridge", 10).hits} == {0.0}
 
 
-def test_german_evidence_is_not_buried_by_english_neighbours(sample_library: Library) -> None:
+def test_a_sample_lasts_while_its_passages_do(open_library: Callable[..., Library]) -> None:
+    library = open_library()
+    library.add([document_from_text(f"{n}.txt", f"The number of the old bridge is {n}.") for n in range(200)])
+    before = drawn(library)["en"]
+    assert before.size == SAMPLE
+    added = [
+        library.add([document_from_text(f"more{n}.txt", f"The harbour has {n} cranes.")])[0].document.id
+        for n in range(5)
+    ]
+    for document_id in added:
+        library.delete(document_id)
+    assert drawn(library)["en"].scores(query(library, "bridge"), 0.25) == pytest.approx(
+        before.scores(query(library, "bridge"), 0.25)
+    )
+
+
+def test_german_evidence_is_not_buried_by_english_neighbours(
+    sample_library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With its null control: without backgrounds an English question sinks at least one German answer."""
     questions = {
         "What did Germany offer France?": "deutschland-frankreich-hilfe.txt",
@@ -65,12 +87,8 @@ def test_german_evidence_is_not_buried_by_english_neighbours(sample_library: Lib
         ]
 
     levelled = ranks()
-    kept = sample_library._generation
-    sample_library._generation = replace(kept, backgrounds={})
-    try:
-        raw = ranks()
-    finally:
-        sample_library._generation = kept
+    monkeypatch.setattr(Backgrounds, "of", lambda *_: {})
+    raw = ranks()
     assert sum(levelled) < sum(raw)
     assert max(levelled) <= 5
 
@@ -97,3 +115,13 @@ def test_centred_cosines_are_those_of_centred_vectors() -> None:
     assert centred_cosines(vectors, mean, query) == pytest.approx(centred(vectors, mean) @ query, abs=1e-5)
     assert centred_cosines(vectors[:0], mean, query).shape == (0,)
     assert np.abs(centred_cosines(vectors, mean, query) - vectors @ query).max() > 0.01, "null control"
+
+
+def test_single_passages_of_several_languages_keep_their_order(open_library: Callable[..., Library]) -> None:
+    """One passage has no spread; scores must not all become the same."""
+    library = open_library()
+    library.add([document_from_text("en.txt", "The old bridge over the river is closed for repairs this winter.")])
+    library.add([document_from_text("de.txt", "Die Katze schläft auf dem alten Sofa und träumt von den Mäusen.")])
+    assert {document.language for document in library.documents(10)[0]} == {"en", "de"}
+    assert library.search("bridge repairs", 2).hits[0].document.source == "en.txt"
+    assert library.search("Katze Sofa", 2).hits[0].document.source == "de.txt"

@@ -76,11 +76,11 @@ def test_verify_says_what_is_wrong(data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(data, copy)
     connection = sqlite3.connect(copy / "fundstelle.db")
-    connection.execute("UPDATE documents SET text = substr(text, 2) WHERE number = 1")
+    connection.execute("UPDATE texts SET text = substr(text, 2) WHERE version = 1")
     connection.commit()
     connection.close()
     done = run("verify", "--data", str(copy), code=1)
-    assert "characters" in done.stderr
+    assert "its text is not the one that was stored" in done.stderr
 
 
 def test_evaluation(data: Path, tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def flags() -> dict[str, str]:
         parameter.name: parameter.opts[0]
         for command in commands().values()
         for parameter in command.params
-        if parameter.name in Settings.model_fields
+        if parameter.name in Settings.model_fields and parameter.param_type_name == "option"
     }
 
 

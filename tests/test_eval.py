@@ -131,7 +131,7 @@ def test_right_evidence_counts_for_every_system(library: Library) -> None:
 def test_an_invalid_citation_would_be_counted(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """The null control of citation validity: a catalogue that gives another text makes it fall."""
     assert measure("citation validity", [run_case(BRIDGE, library, ALWAYS)]) == 1
-    monkeypatch.setattr(library.catalogue, "text", lambda id_: "something else")
+    monkeypatch.setattr(library.catalogue, "text", lambda id_, at: "something else")
     assert measure("citation validity", [run_case(BRIDGE, library, ALWAYS)]) == 0
 
 

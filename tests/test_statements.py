@@ -30,7 +30,7 @@ def ask(open_library: Callable[..., Library]) -> Callable[..., list[tuple[str, s
         library.add([*(document_from_text(f"{name}.txt", text) for name, text in texts.items()), *OTHER])
         answer = answer_question(library, "what is the yearly fee for the allotment garden?", policy=ALWAYS)
         for citation in answer.citations:
-            assert citation.quote == citation.span.of(library.catalogue.text(citation.hit.document.id))
+            assert citation.quote == citation.span.of(library.text(citation.hit.document.id))
         assert answer.text is not None
         assert answer.text.split("\n") == [each.quote for each in answer.citations if each.same_as is None]
         return [(c.hit.document.source, c.quote, c.same_as, c.differs_from) for c in answer.citations]

@@ -1,0 +1,177 @@
+"""A view: the documents as they were at one generation. Everything one request reads, it reads through one view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from index.background import Backgrounds
+from index.catalogue import DEFAULT_COLLECTION, Catalogue, Counts
+from index.encoder import EncodedQuery, Encoder
+from index.errors import GenerationNotKept, NotFound
+from index.filters import Filters
+from index.generation import Generation
+from index.records import Document, Passage, SearchResult, Span
+from index.search import Ranking, search
+
+
+class Documents(Protocol):
+    """What can be read: a library reads the newest generation with each call, a view always the same one."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """The embedding model in use."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Number of the generation that is read."""
+        ...
+
+    def view(self, as_of: int | None = None) -> AbstractContextManager[View]:
+        """Lend a view for several calls that must see the same."""
+        ...
+
+    def search(
+        self, query: str, top_k: int = 10, collection: str = DEFAULT_COLLECTION, filters: Filters | None = None
+    ) -> SearchResult:
+        """Return the best passages for ``query``; see :func:`index.search.search`."""
+        ...
+
+    def quote(self, document_id: str, span: Span) -> str | None:
+        """Return what the stored text says at ``span``; ``None`` if the document is gone."""
+        ...
+
+    def document(self, document_id: str) -> Document:
+        """Return one document, or raise ``NotFound``."""
+        ...
+
+    def text(self, document_id: str) -> str:
+        """Return the text of one document exactly as it is cited, or raise ``NotFound``."""
+        ...
+
+    def passages(self, document_id: str) -> list[Passage]:
+        """Return the passages of one document in reading order; none if the document is gone."""
+        ...
+
+    def find_source(self, source: str, collection: str = DEFAULT_COLLECTION) -> Document | None:
+        """Return the document of this name, if there is one."""
+        ...
+
+    def documents(
+        self, limit: int, after: int = 0, collection: str | None = None
+    ) -> tuple[list[Document], int | None]:
+        """List documents in the order they were first added, and the number to continue after, if there are more."""
+        ...
+
+    def counts(self) -> Counts:
+        """Count what there is."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """Reads one generation; what is written meanwhile does not show, except that deleted documents are gone."""
+
+    state: Generation
+    encoder: Encoder
+    catalogue: Catalogue
+    backgrounds: Backgrounds
+    ranking: Ranking = field(default_factory=Ranking)
+    asked: Callable[[EncodedQuery], None] = lambda query: None
+    """Told every question, so that recall is measured on real ones."""
+
+    @property
+    def generation(self) -> int:
+        """Number of the generation."""
+        return self.state.number
+
+    @property
+    def number(self) -> int:
+        """The same."""
+        return self.state.number
+
+    @contextmanager
+    def view(self, as_of: int | None = None) -> Iterator[View]:
+        """Lend this view itself; there is no other time to look at.
+
+        Raises:
+            GenerationNotKept: if another generation is asked for.
+        """
+        if as_of not in {None, self.generation}:
+            raise GenerationNotKept("generation_not_kept", f"This is a view of generation {self.generation} alone.")
+        yield self
+
+    def search(
+        self, query: str, top_k: int = 10, collection: str = DEFAULT_COLLECTION, filters: Filters | None = None
+    ) -> SearchResult:
+        """Return the best passages for ``query``; see :func:`index.search.search`."""
+        return search(
+            query,
+            top_k,
+            encoder=self.encoder,
+            generation=self.state,
+            catalogue=self.catalogue,
+            backgrounds=self.backgrounds,
+            collection=collection,
+            filters=filters,
+            ranking=self.ranking,
+            asked=self.asked,
+        )
+
+    def quote(self, document_id: str, span: Span) -> str | None:
+        """Return what the stored text says at ``span``; ``None`` if the document is gone."""
+        return self.catalogue.slice(document_id, span, self.generation)
+
+    def document(self, document_id: str) -> Document:
+        """Return one document.
+
+        Raises:
+            NotFound: if there is none of this id.
+        """
+        return self.catalogue.document(document_id, self.generation, self.state.model)
+
+    def text(self, document_id: str) -> str:
+        """Return the text of one document, exactly as it is cited.
+
+        Raises:
+            NotFound: if there is none of this id.
+        """
+        return self.catalogue.text(document_id, self.generation)
+
+    def passages(self, document_id: str) -> list[Passage]:
+        """Return the passages of one document in reading order; none if the document is gone."""
+        return self.catalogue.passages(document_id, self.generation, self.state.model)
+
+    def find_source(self, source: str, collection: str = DEFAULT_COLLECTION) -> Document | None:
+        """Return the document of this name, if there is one."""
+        return self.catalogue.find_source(source, collection, self.generation, self.state.model)
+
+    def find_again(self, document_id: str, source: str, sha256: str) -> Document | None:
+        """Return what most likely became of a document: itself, or the one of its name, or the one of its content.
+
+        Looked for in its own collection if its past is known, else (it came from another data folder) in all.
+        """
+        try:
+            return self.document(document_id)
+        except NotFound:
+            known = {(each.collection, each.source) for each in self.catalogue.earlier(document_id)}
+        collections = {collection for collection, _ in known}
+        found = [
+            document
+            for document in self.catalogue.find_again(source, sha256, self.generation, self.state.model)
+            if not collections or document.collection in collections
+        ]
+        return min(found, key=lambda document: (document.source != source, document.sha256 != sha256), default=None)
+
+    def documents(
+        self, limit: int, after: int = 0, collection: str | None = None
+    ) -> tuple[list[Document], int | None]:
+        """List documents in the order they were first added, and the number to continue after, if there are more."""
+        return self.catalogue.documents(limit, after, self.generation, self.state.model, collection)
+
+    def counts(self) -> Counts:
+        """Count what there is."""
+        return self.catalogue.counts(self.generation, self.state.model)

@@ -1,0 +1,53 @@
+"""What monitoring sees of a library, in Prometheus' text format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as EXPOSITION_TYPE
+
+from index import Library
+
+__all__ = ["EXPOSITION_TYPE", "exposition"]
+
+
+def exposition(library: Library) -> bytes:
+    """Return the present figures."""
+    registry = CollectorRegistry()
+    registry.register(_Figures(library))
+    return generate_latest(registry)
+
+
+class _Figures:
+    """Reads the figures when they are asked for; nothing is counted twice."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    def collect(self) -> Iterator[Metric]:
+        counts, state = self._library.counts(), self._library.index_state()
+        for name, text, value in (
+            ("generation", "Number of the newest change that questions see.", state.generation),
+            ("documents", "Documents stored.", counts.documents),
+            ("passages", "Passages that can be found.", counts.passages),
+            ("index_layers", "Indexes that a question searches.", state.layers),
+            ("index_unsettled_passages", "Passages the index on disk lacks, or has although dead.", state.unsettled),
+            ("read_only", "1 while the disk is full or failing and nothing can be written.", self._is_read_only()),
+        ):
+            yield GaugeMetricFamily(f"fundstelle_{name}", text, value=value)
+        vectors = GaugeMetricFamily("fundstelle_index_vectors", "Vectors searched.", labels=["index", "kind"])
+        recall = GaugeMetricFamily(
+            "fundstelle_index_recall", "Share of the ten true neighbours found, as last measured.", labels=["index"]
+        )
+        effort = GaugeMetricFamily("fundstelle_index_effort", "Lists a search looks into.", labels=["index"])
+        for name, described in (("passages", state.passages), ("sentences", state.sentences)):
+            vectors.add_metric([name, described.kind], described.vectors)
+            effort.add_metric([name], described.effort)
+            if described.recall is not None:
+                recall.add_metric([name], described.recall)
+        yield from (vectors, recall, effort)
+
+    def _is_read_only(self) -> int:
+        return int(bool(self._library.write_problem))

@@ -3,7 +3,6 @@
 The public surface is what is named here; a test keeps it exact.
 """
 
-from index.catalogue import DEFAULT_COLLECTION, Counts
 from index.encoder import EMBEDDED_MODEL, AbsentEncoder, Encoder, EncoderInfo, Vectors, model_path, open_encoder
 from index.errors import FundstelleError
 from index.filters import Filters
@@ -11,6 +10,7 @@ from index.library import Added, Library, Options, stored_model
 from index.load import FoundFile, Rejection, document_from_bytes, document_from_text, find_files, read_file
 from index.records import Document, Hit, Passage, RawDocument, SearchResult, Sentence, Span
 from index.search import Ranking
+from index.stored import DEFAULT_COLLECTION, Counts
 from index.view import Documents, View
 
 __all__ = [

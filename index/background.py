@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import rows
-from index.catalogue import Catalogue, StoredPassage
+from index.catalogue import Catalogue
 from index.encoder import EncodedQuery, Encoder, TokenStates, Vectors
 from index.generation import Generation
 from index.projection import centred
+from index.stored import StoredPassage
 
 SAMPLE = 64
 """Passages of each language that stand for all; 1 ms a question and language."""

@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from index.catalogue import FILE_NAME, FORMAT, Catalogue
-from index.catalogue_file import copy_database
+from index.catalogue import Catalogue
+from index.catalogue_file import FILE_NAME, copy_database
+from index.catalogue_schema import FORMAT
 from index.errors import BackupRefused, DataFolderMissing, FormatNewer, StorageUnavailable
 from index.faults import Point, reach
 from index.folder import LOCK, check_space, lock_folder, make_folder, sync_folder

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import rows
-from index.catalogue import EmbeddedPassage, Prepared
 from index.chunk import PASSAGE_CHARACTERS, QUOTE_CHARACTERS, cut
 from index.encoder import Encoder
 from index.errors import ModelUnavailable
 from index.records import Cut, RawDocument, Span
+from index.stored import EmbeddedPassage, Prepared
 
 Known: TypeAlias = Callable[[Iterable[bytes]], Mapping[tuple[bytes, bytes], EmbeddedPassage]]
 """Returns passages that were embedded before, by the digest of their text and the packed form of their sentences."""

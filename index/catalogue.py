@@ -5,226 +5,62 @@ document said is kept in versions that were *born* with one generation and *died
 at a generation sees exactly that state, whatever is written meanwhile. A deleted document is erased at once, its past
 included. Ids are never reused, so an id from an old index can only lead to nothing, never to another text.
 
-This module alone knows the queries; :mod:`index.catalogue_file` knows connections and the disk.
+The queries that read are here; :mod:`index.catalogue_changes` has those that write, :mod:`index.catalogue_file` the
+connections and the disk.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import rows
-from index.catalogue_file import FILE_NAME, CatalogueFile
-from index.catalogue_schema import FORMAT, meta_checksum, write_meta
-from index.encoder import EncoderInfo, TokenStates, Vectors
+from index.catalogue_changes import advance, current_document, erase, purge_versions, read_meta, store, store_passages
+from index.catalogue_file import CatalogueFile
+from index.catalogue_rows import (
+    VERSION_COLUMNS,
+    WANTED,
+    VectorReader,
+    document_of,
+    expect_found,
+    known_passage,
+    known_slice,
+)
+from index.catalogue_schema import meta_checksum, write_meta
+from index.encoder import EncoderInfo, TokenStates
 from index.errors import DataDamaged, ModelMismatch, NotFound
 from index.faults import Point, reach
 from index.filters import Filters, compile_filters
 from index.records import Document, Passage, RawDocument, Sentence, Span
-
-__all__ = ["DEFAULT_COLLECTION", "FILE_NAME", "FORMAT", "Catalogue"]
-
-DEFAULT_COLLECTION = "default"
+from index.stored import (
+    Change,
+    Counts,
+    Died,
+    Earlier,
+    EmbeddedPassage,
+    ModelRow,
+    PassageRows,
+    Prepared,
+    StoredPassage,
+    says_the_same,
+)
 
 _ALIVE = "versions.born <= ? AND (versions.died IS NULL OR versions.died > ?)"
-_VERSION_COLUMNS = (
-    "documents.id, documents.collection, documents.source, versions.born, versions.died, versions.title,"
-    " versions.language, versions.sha256, versions.characters, versions.metadata, versions.digest, versions.checksum"
-)
 _DOCUMENT_QUERY = (
-    f"SELECT {_VERSION_COLUMNS}, coalesce(embedded.passages, 0), documents.number, versions.number FROM documents"
+    f"SELECT {VERSION_COLUMNS}, coalesce(embedded.passages, 0), documents.number, versions.number FROM documents"
     " JOIN versions ON versions.document = documents.number"
     " LEFT JOIN embedded ON embedded.version = versions.number AND embedded.model = ?"
     f" WHERE {_ALIVE}"
 )
-_WANTED = "IN (SELECT value FROM json_each(?))"
-_CONTENT_QUERY = (
-    "SELECT passages.id, contents.text, sentences, vector, sentence_vectors, contents.checksum, digest"
-    " FROM passages JOIN contents ON passage = passages.id"
-)
-_CHUNK = 2000
-"""Passages read at once when all are read: about 10 MB."""
 
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedPassage:
-    """A passage with what the model made of it, ready to be stored."""
-
-    span: Span
-    text: str
-    sentences: tuple[Span, ...]
-    """In the document, in reading order."""
-    vector: NDArray[np.float16]
-    """Shape (dimension,)."""
-    sentence_vectors: NDArray[np.float16]
-    """Shape (sentences, dimension)."""
-    states: TokenStates | None
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A document cut and embedded, ready to be stored in one step."""
-
-    document: RawDocument
-    passages: tuple[EmbeddedPassage, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Born:
-    """A stored version with its new passages."""
-
-    version: int
-    document: Document
-    first_passage: int
-    """Their ids follow one another from here."""
-    passages: tuple[EmbeddedPassage, ...]
-    replaces: bool
-    """Whether the document had a version before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """A version that is not current any more, with the passages that went with it."""
-
-    version: int
-    collection: str
-    language: str
-    passages: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What one transaction did; ``number`` is the generation it made."""
-
-    number: int
-    born: tuple[Born, ...] = ()
-    died: tuple[Died, ...] = ()
-    documents: tuple[Document, ...] = ()
-    """The documents that were stored or removed."""
-    unchanged: tuple[Document, ...] = ()
-    """Documents that were to be stored but said the same already."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPassage:
-    """A live passage with everything a hit is made of."""
-
-    passage: Passage
-    document: Document
-    text: str
-    vector: Vectors
-    """Shape (1, dimension)."""
-    sentences: tuple[Sentence, ...]
-    sentence_vectors: Vectors
-
-
-@dataclass(frozen=True, slots=True)
-class PassageRows:
-    """Where all passages of one model stand, one entry each, ascending by id."""
-
-    ids: NDArray[np.int64]
-    versions: NDArray[np.int64]
-    born: NDArray[np.int64]
-    died: NDArray[np.int64]
-    """Of their versions; a number no generation reaches for those that are current."""
-    marks: NDArray[np.int64]
-    """See :func:`index.rows.marks`."""
-
-    def alive(self, at: int) -> NDArray[np.bool_]:
-        """Return which are part of generation ``at``."""
-        alive: NDArray[np.bool_] = (self.born <= at) & (at < self.died)
-        return alive
-
-
-@dataclass(frozen=True, slots=True)
-class VectorChunk:
-    """Some passages' vectors in the order of their ids, in half precision."""
-
-    ids: NDArray[np.int64]
-    vectors: NDArray[np.float16]
-    sentence_counts: NDArray[np.int64]
-    sentence_vectors: NDArray[np.float16]
-    marks: NDArray[np.int64]
-    """See :func:`index.rows.marks`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How much the catalogue holds."""
-
-    documents: int
-    passages: int
-    sentences: int
-    characters: int
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """An embedding model whose vectors are stored."""
-
-    number: int
-    name: str
-    fingerprint: str
-    dimension: int
-
-
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """One entry of a document's history."""
-
-    document_id: str
-    collection: str
-    source: str
-    sha256: str
-
-
-class VectorReader:
-    """The stored vectors of one model, as they were when the reader was lent."""
-
-    def __init__(self, connection: sqlite3.Connection, model: ModelRow) -> None:
-        self._connection = connection
-        self._model = model
-
-    def counts(self) -> tuple[int, int]:
-        """Return how many passages and how many sentences there are."""
-        row = self._connection.execute(
-            "SELECT coalesce(sum(passages), 0), coalesce(sum(sentences), 0) FROM embedded WHERE model = ?",
-            (self._model.number,),
-        ).fetchone()
-        return int(row[0]), int(row[1])
-
-    def chunks(self, after: int = 0) -> Iterator[VectorChunk]:
-        """Read the vectors of all passages with ids above ``after``, some at a time, ascending."""
-        while True:
-            found = self._connection.execute(
-                f"{_CONTENT_QUERY} WHERE passages.id > ? AND model = ? ORDER BY passages.id LIMIT ?",
-                (after, self._model.number, _CHUNK),
-            ).fetchall()
-            if not found:
-                return
-            yield _vector_chunk(found, self._model.dimension)
-            after = found[-1][0]
-
-    def sample(self, size: int) -> VectorChunk:
-        """Read the vectors of ``size`` passages, or of all if there are fewer, drawn evenly over their ids."""
-        ids = [
-            row[0]
-            for row in self._connection.execute("SELECT id FROM passages WHERE model = ?", (self._model.number,))
-        ]
-        ids.sort()
-        chosen = ids if len(ids) <= size else [ids[place * len(ids) // size] for place in range(size)]
-        found = self._connection.execute(
-            f"{_CONTENT_QUERY} WHERE passages.id {_WANTED} ORDER BY passages.id", (json.dumps(chosen),)
-        ).fetchall()
-        return _vector_chunk(found, self._model.dimension)
+_FOUND_AGAIN = 100
+SENTENCE_BITS = 10
+"""A sentence's id is its passage's with its place in it: a passage of 1,200 characters has fewer than 1,024."""
 
 
 class Catalogue:
@@ -310,7 +146,7 @@ class Catalogue:
     def promote_model(self, model: ModelRow) -> int:
         """Make a model the one in use; return the generation that begins with it."""
         with self._file.change() as connection:
-            number = _advance(connection)
+            number = advance(connection)
             write_meta(connection, {"model": str(model.number)})
             reach(Point.MODEL_BEFORE_PROMOTION)
         return number
@@ -319,15 +155,15 @@ class Catalogue:
         """Erase the vectors of all models but those of these numbers."""
         numbers = json.dumps(list(kept))
         with self._file.change() as connection:
-            connection.execute(f"DELETE FROM passages WHERE model NOT {_WANTED}", (numbers,))
-            connection.execute(f"DELETE FROM embedded WHERE model NOT {_WANTED}", (numbers,))
-            connection.execute(f"DELETE FROM models WHERE number NOT {_WANTED}", (numbers,))
+            connection.execute(f"DELETE FROM passages WHERE model NOT {WANTED}", (numbers,))
+            connection.execute(f"DELETE FROM embedded WHERE model NOT {WANTED}", (numbers,))
+            connection.execute(f"DELETE FROM models WHERE number NOT {WANTED}", (numbers,))
 
     def unembedded(self, model: ModelRow, limit: int) -> list[tuple[int, RawDocument]]:
         """Return versions, current or kept, that are not embedded for a model yet, as documents."""
         with self._file.reading() as connection:
             found = connection.execute(
-                f"SELECT versions.number, text, {_VERSION_COLUMNS} FROM versions"
+                f"SELECT versions.number, text, {VERSION_COLUMNS} FROM versions"
                 " JOIN documents ON documents.number = versions.document"
                 " JOIN texts ON texts.version = versions.number WHERE versions.number NOT IN"
                 " (SELECT version FROM embedded WHERE model = ?) ORDER BY versions.number LIMIT ?",
@@ -335,7 +171,7 @@ class Catalogue:
             ).fetchall()
         waiting: list[tuple[int, RawDocument]] = []
         for number, text, *columns in found:
-            document = _document(columns, 0)
+            document = document_of(columns, 0)
             rows.expect_digest(columns[10], text)
             waiting.append(
                 (number, RawDocument(document.source, text, document.title, document.language, document.sha256))
@@ -355,7 +191,7 @@ class Catalogue:
         """Store what a model made of a version; nothing of it is searched before the model is promoted."""
         with self._file.change() as connection:
             if connection.execute("SELECT 1 FROM versions WHERE number = ?", (version,)).fetchone():
-                _store_passages(connection, version, model.number, passages)
+                store_passages(connection, version, model.number, passages)
 
     # ---- writing ------------------------------------------------------------------------------------------------
 
@@ -372,18 +208,20 @@ class Catalogue:
             purge: versions that died with this generation or earlier are erased.
         """
         with self._file.change() as connection:
-            present = [_current(connection, collection, item.document.source, model.number) for item in prepared]
+            present = [
+                current_document(connection, collection, item.document.source, model.number) for item in prepared
+            ]
             changed = [
                 item for item, known in zip(prepared, present, strict=True) if not says_the_same(known, item.document)
             ]
             same = [known for known in present if known and known.source not in {x.document.source for x in changed}]
             if not changed:  # somebody else has just stored the very same
-                return Change(int(_read_meta(connection, "generation")), unchanged=tuple(same))
-            number = _advance(connection)
+                return Change(int(read_meta(connection, "generation")), unchanged=tuple(same))
+            number = advance(connection)
             died: list[Died] = []
-            born = [_store(connection, item, collection, model.number, number, died) for item in changed]
+            born = [store(connection, item, collection, model.number, number, died) for item in changed]
             reach(Point.CHANGE_WRITTEN)
-            _purge(connection, purge)
+            purge_versions(connection, purge)
         return Change(number, tuple(born), tuple(died), tuple(each.document for each in born), tuple(same))
 
     def remove(self, document_ids: Sequence[str], model: ModelRow, purge: int = 0) -> Change:
@@ -393,8 +231,8 @@ class Catalogue:
             NotFound: if one of them does not exist; none is erased then.
         """
         with self._file.change() as connection:
-            change = _erase(connection, document_ids, model.number)
-            _purge(connection, purge)
+            change = erase(connection, document_ids, model.number)
+            purge_versions(connection, purge)
         return change
 
     def remove_where(self, collection: str, filters: Filters, model: ModelRow, purge: int = 0) -> Change | None:
@@ -410,8 +248,8 @@ class Catalogue:
             found = [row[0] for row in connection.execute(query + where, (collection, *values))]
             if not found:
                 return None
-            change = _erase(connection, found, model.number)
-            _purge(connection, purge)
+            change = erase(connection, found, model.number)
+            purge_versions(connection, purge)
         return change
 
     def remove_missing(
@@ -422,14 +260,14 @@ class Catalogue:
             found = [
                 row[0]
                 for row in connection.execute(
-                    f"SELECT id FROM documents WHERE collection = ? AND origin = ? AND source NOT {_WANTED}",
+                    f"SELECT id FROM documents WHERE collection = ? AND origin = ? AND source NOT {WANTED}",
                     (collection, origin, json.dumps(list(sources))),
                 )
             ]
             if not found:
                 return None
-            change = _erase(connection, found, model.number)
-            _purge(connection, purge)
+            change = erase(connection, found, model.number)
+            purge_versions(connection, purge)
         return change
 
     def set_origin(self, document_ids: Sequence[str], origin: str) -> None:
@@ -437,14 +275,14 @@ class Catalogue:
         wanted = json.dumps(list(document_ids))
         with self._file.reading() as connection:
             (others,) = connection.execute(
-                f"SELECT count(*) FROM documents WHERE origin <> ? AND id {_WANTED}",
+                f"SELECT count(*) FROM documents WHERE origin <> ? AND id {WANTED}",
                 (origin, wanted),
             ).fetchone()
         if not others:
             return
         with self._file.change() as connection:
             connection.execute(
-                f"UPDATE documents SET origin = ? WHERE id {_WANTED}",
+                f"UPDATE documents SET origin = ? WHERE id {WANTED}",
                 (origin, wanted),
             )
 
@@ -482,7 +320,7 @@ class Catalogue:
         with self._file.reading() as connection:
             connection.execute("BEGIN")
             versions = connection.execute(
-                f"SELECT versions.number, {_VERSION_COLUMNS} FROM versions"
+                f"SELECT versions.number, {VERSION_COLUMNS} FROM versions"
                 " JOIN documents ON documents.number = versions.document ORDER BY versions.number"
             ).fetchall()
             generation = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
@@ -505,7 +343,7 @@ class Catalogue:
         if counted != {version: passages for version, passages in embedded if passages}:
             raise DataDamaged("data_damaged", "The catalogue's passages are not those of its documents.")
         for _, *columns in versions:
-            _document(columns, 0)
+            document_of(columns, 0)
         newest = max((row[5] or row[4] for row in versions), default=0)
         if generation is None or newest > int(generation[0]):
             raise DataDamaged("data_damaged", "The catalogue's generation is older than its documents.")
@@ -545,7 +383,7 @@ class Catalogue:
         found = self._documents("documents.id = ?", (document_id,), at, model)
         if not found:
             raise NotFound("document_not_found", f"There is no document '{document_id}'.")
-        _expect_found(found[0][0].id, document_id)
+        expect_found(found[0][0].id, document_id)
         return found[0][0]
 
     def find_source(self, source: str, collection: str, at: int, model: ModelRow) -> Document | None:
@@ -553,7 +391,7 @@ class Catalogue:
         found = self._documents("documents.collection = ? AND documents.source = ?", (collection, source), at, model)
         if not found:
             return None
-        _expect_found((found[0][0].collection, found[0][0].source), (collection, source))
+        expect_found((found[0][0].collection, found[0][0].source), (collection, source))
         return found[0][0]
 
     def find_again(self, source: str, sha256: str, at: int, model: ModelRow) -> list[Document]:
@@ -564,7 +402,7 @@ class Catalogue:
                 " ORDER BY documents.source <> ?, versions.sha256 <> ?, documents.number LIMIT ?",
                 (model.number, at, at, source, sha256, source, sha256, _FOUND_AGAIN),
             ).fetchall()
-        return [_document(row, row[12]) for row in found]
+        return [document_of(row, row[12]) for row in found]
 
     def documents(
         self, limit: int, after: int, at: int, model: ModelRow, collection: str | None = None
@@ -590,7 +428,7 @@ class Catalogue:
         """
         with self._file.reading() as connection:
             row = connection.execute(
-                f"SELECT text, {_VERSION_COLUMNS} FROM documents"
+                f"SELECT text, {VERSION_COLUMNS} FROM documents"
                 " JOIN versions ON versions.document = documents.number"
                 f" JOIN texts ON texts.version = versions.number WHERE documents.id = ? AND {_ALIVE}",
                 (document_id, at, at),
@@ -598,7 +436,7 @@ class Catalogue:
         if row is None:
             raise NotFound("document_not_found", f"There is no document '{document_id}'.")
         text: str = row[0]
-        _expect_found(_document(row[1:], 0).id, document_id)
+        expect_found(document_of(row[1:], 0).id, document_id)
         rows.expect_digest(row[11], text)
         return text
 
@@ -630,11 +468,11 @@ class Catalogue:
                 f" JOIN texts ON texts.version = versions.number WHERE documents.id = ? AND {_ALIVE}",
                 (span.start + 1, len(span), document_id, at, at),
             ).fetchone()
-            known = None if row is None else _known_slice(connection, row[1], row[2], span)
+            known = None if row is None else known_slice(connection, row[1], row[2], span)
             connection.execute("COMMIT")
         if row is None:
             return None
-        _expect_found((row[0], row[3]), (known, document_id))
+        expect_found((row[0], row[3]), (known, document_id))
         return str(row[0])
 
     def earlier(self, document_id: str) -> list[Earlier]:
@@ -696,12 +534,12 @@ class Catalogue:
             found = connection.execute(
                 "SELECT passages.id, versions.number, first, last, passages.digest, passages.checksum, contents.text,"
                 " contents.sentences, vector, sentence_vectors, contents.checksum, embedded.passages,"
-                f" {_VERSION_COLUMNS}"
+                f" {VERSION_COLUMNS}"
                 " FROM passages JOIN contents ON passage = passages.id"
                 " JOIN versions ON versions.number = passages.version"
                 " JOIN documents ON documents.number = versions.document"
                 " JOIN embedded ON embedded.version = versions.number AND embedded.model = passages.model"
-                f" WHERE passages.id {_WANTED} AND passages.model = ? AND {_ALIVE}",
+                f" WHERE passages.id {WANTED} AND passages.model = ? AND {_ALIVE}",
                 (json.dumps(list(passage_ids)), model.number, at, at),
             ).fetchall()
         stored: dict[int, StoredPassage] = {}
@@ -711,7 +549,7 @@ class Catalogue:
             rows.expect(check, id_, version, model.number, first, last, digest)
             rows.expect(content_check, text, spans, vector, others)
             rows.expect_digest(digest, text)
-            document = documents.get(version) or documents.setdefault(version, _document(row[12:], count))
+            document = documents.get(version) or documents.setdefault(version, document_of(row[12:], count))
             sentences = rows.unpack_spans(spans, first)
             stored[id_] = StoredPassage(
                 Passage(id_, document.id, Span(first, last)),
@@ -731,7 +569,7 @@ class Catalogue:
         """
         with self._file.reading() as connection:
             found = connection.execute(
-                f"SELECT passage, tokens, codes, starts, checksum FROM token_states WHERE passage {_WANTED}",
+                f"SELECT passage, tokens, codes, starts, checksum FROM token_states WHERE passage {WANTED}",
                 (json.dumps(list(passage_ids)),),
             ).fetchall()
         states: dict[int, TokenStates] = {}
@@ -755,7 +593,7 @@ class Catalogue:
                     (digest, model.number),
                 ).fetchone()
                 if row is not None:
-                    known[digest, row[3]] = _known(row, digest, model.dimension)
+                    known[digest, row[3]] = known_passage(row, digest, model.dimension)
         return known
 
     # ---- checking -----------------------------------------------------------------------------------------------
@@ -781,7 +619,7 @@ class Catalogue:
 
     def _meta(self, key: str) -> str:
         with self._file.reading() as connection:
-            return _read_meta(connection, key)
+            return read_meta(connection, key)
 
     def _meta_problem(self) -> str:
         with self._file.reading() as connection:
@@ -796,309 +634,4 @@ class Catalogue:
                 f"{_DOCUMENT_QUERY} AND {condition} ORDER BY documents.number LIMIT ?",
                 (model.number, at, at, *values, limit),
             ).fetchall()
-        return [(_document(row, row[12]), int(row[13])) for row in found]
-
-
-_FOUND_AGAIN = 100
-SENTENCE_BITS = 10
-"""A sentence's id is its passage's with its place in it: a passage of 1,200 characters has fewer than 1,024."""
-
-
-def says_the_same(known: Document | None, raw: RawDocument) -> bool:
-    """Whether a stored document is the one that is handed in: the same content, title and metadata."""
-    return known is not None and (known.sha256, known.title, dict(known.metadata), known.characters) == (
-        raw.sha256,
-        raw.title,
-        dict(raw.metadata),
-        len(raw.text),
-    )
-
-
-# ---- transactions: what is done inside them -----------------------------------------------------------------
-
-
-def _advance(connection: sqlite3.Connection) -> int:
-    (number,) = connection.execute(
-        "UPDATE meta SET value = value + 1 WHERE key = 'generation' RETURNING value"
-    ).fetchone()
-    write_meta(connection, {})
-    return int(number)
-
-
-def _read_meta(connection: sqlite3.Connection, key: str) -> str:
-    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    if row is None:
-        raise DataDamaged("data_damaged", f"The catalogue does not say its '{key}'.")
-    return str(row[0])
-
-
-def _current(connection: sqlite3.Connection, collection: str, source: str, model: int) -> Document | None:
-    row = connection.execute(
-        f"SELECT {_VERSION_COLUMNS}, coalesce(embedded.passages, 0) FROM documents"
-        " JOIN versions ON versions.document = documents.number"
-        " LEFT JOIN embedded ON embedded.version = versions.number AND embedded.model = ?"
-        " WHERE documents.collection = ? AND documents.source = ? AND died IS NULL",
-        (model, collection, source),
-    ).fetchone()
-    return None if row is None else _document(row, row[12])
-
-
-def _store(
-    connection: sqlite3.Connection, item: Prepared, collection: str, model: int, number: int, died: list[Died]
-) -> Born:
-    raw = item.document
-    row = connection.execute(
-        "SELECT number, id FROM documents WHERE collection = ? AND source = ?", (collection, raw.source)
-    ).fetchone()
-    if row is None:
-        document_id = secrets.token_hex(8)
-        owner = connection.execute(
-            "INSERT INTO documents (id, collection, source, origin) VALUES (?, ?, ?, ?)",
-            (document_id, collection, raw.source, raw.origin),
-        ).lastrowid
-    else:
-        owner, document_id = row
-        died.append(_end_version(connection, owner, collection, model, number))
-        _end_history(connection, [document_id], number)
-        connection.execute("UPDATE documents SET origin = ? WHERE number = ?", (raw.origin, owner))
-    metadata = json.dumps(dict(raw.metadata), ensure_ascii=False, sort_keys=True)
-    digest = rows.text_digest(raw.text)
-    described = (number, None, raw.title, raw.language, raw.sha256, len(raw.text), metadata, digest)
-    (version,) = connection.execute(
-        "INSERT INTO versions (document, born, died, title, language, sha256, characters, metadata, digest, checksum)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
-        (owner, *described, rows.checksum(document_id, collection, raw.source, *described)),
-    ).fetchone()
-    connection.execute("INSERT INTO texts VALUES (?, ?, ?)", (version, raw.text, raw.original))
-    _write_history(connection, document_id, collection, raw.source, raw.sha256, number)
-    first = _store_passages(connection, version, model, item.passages)
-    document = Document(
-        document_id,
-        collection,
-        raw.source,
-        raw.title,
-        raw.language,
-        raw.sha256,
-        len(raw.text),
-        len(item.passages),
-        dict(raw.metadata),
-    )
-    return Born(version, document, first, item.passages, row is not None)
-
-
-def _store_passages(
-    connection: sqlite3.Connection, version: int, model: int, passages: Sequence[EmbeddedPassage]
-) -> int:
-    """Store the passages of a version under ids that follow one another; return the first."""
-    (newest,) = connection.execute(
-        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'passages'), 0)"
-    ).fetchone()
-    first = int(newest) + 1
-    slim, contents, states = [], [], []
-    for id_, passage in enumerate(passages, start=first):
-        digest = rows.text_digest(passage.text)
-        place = (id_, version, model, passage.span.start, passage.span.end, digest)
-        slim.append((*place, rows.checksum(*place)))
-        content = (
-            passage.text,
-            rows.pack_spans(passage.sentences, passage.span.start),
-            rows.pack_vectors(passage.vector),
-            rows.pack_vectors(passage.sentence_vectors),
-        )
-        contents.append((id_, *content, rows.checksum(*content)))
-        if passage.states is not None:
-            state = (
-                id_,
-                len(passage.states.starts),
-                passage.states.codes.tobytes(),
-                passage.states.starts.astype("<u2").tobytes(),
-            )
-            states.append((*state, rows.checksum(*state)))
-    connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", slim)
-    connection.executemany("INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)", contents)
-    connection.executemany("INSERT INTO token_states VALUES (?, ?, ?, ?, ?)", states)
-    connection.execute(
-        "INSERT INTO embedded VALUES (?, ?, ?, ?)",
-        (version, model, len(passages), sum(len(passage.sentences) for passage in passages)),
-    )
-    _change_id_sum(connection, model, born=np.arange(first, first + len(passages), dtype=np.int64))
-    return first
-
-
-def _end_version(connection: sqlite3.Connection, owner: int, collection: str, model: int, number: int) -> Died:
-    """Let the current version of a document die with generation ``number``."""
-    version, *columns = connection.execute(
-        f"SELECT versions.number, {_VERSION_COLUMNS} FROM versions"
-        " JOIN documents ON documents.number = document WHERE document = ? AND died IS NULL",
-        (owner,),
-    ).fetchone()
-    document = _document(columns, 0)
-    columns[4] = number
-    connection.execute(
-        "UPDATE versions SET died = ?, checksum = ? WHERE number = ?",
-        (number, rows.checksum(*columns[:-1]), version),
-    )
-    return Died(version, collection, document.language, _passages_of(connection, version, model))
-
-
-def _erase(connection: sqlite3.Connection, document_ids: Sequence[str], model: int) -> Change:
-    number = _advance(connection)
-    died: list[Died] = []
-    removed: list[Document] = []
-    for document_id in document_ids:
-        found = connection.execute(
-            f"SELECT {_VERSION_COLUMNS}, versions.number FROM versions"
-            " JOIN documents ON documents.number = document WHERE documents.id = ? ORDER BY versions.number",
-            (document_id,),
-        ).fetchall()
-        if not found:
-            raise NotFound("document_not_found", f"There is no document '{document_id}'.")
-        versions = [int(row[-1]) for row in found]
-        for row in found:
-            document = _document(row, 0)
-            passages = _passages_of(connection, int(row[-1]), model)
-            if row[4] is None:
-                removed.append(replace(document, passages=len(passages)))
-            died.append(Died(int(row[-1]), document.collection, document.language, passages))
-        _forget_passages(connection, versions)
-        connection.execute("DELETE FROM documents WHERE id = ?", (document_id,))
-    reach(Point.CHANGE_WRITTEN)
-    _end_history(connection, document_ids, number)
-    return Change(number, (), tuple(died), tuple(removed))
-
-
-def _purge(connection: sqlite3.Connection, bound: int) -> None:
-    """Erase versions that died with generation ``bound`` or earlier; that generation is the oldest one kept then."""
-    (oldest,) = connection.execute("SELECT value FROM meta WHERE key = 'oldest'").fetchone()
-    if bound <= int(oldest):
-        return
-    versions = [row[0] for row in connection.execute("SELECT number FROM versions WHERE died <= ?", (bound,))]
-    if versions:
-        _forget_passages(connection, versions)
-        connection.execute(f"DELETE FROM versions WHERE number {_WANTED}", (json.dumps(versions),))
-    write_meta(connection, {"oldest": str(bound)})
-
-
-def _passages_of(connection: sqlite3.Connection, version: int, model: int) -> tuple[int, ...]:
-    found = connection.execute("SELECT id FROM passages WHERE version = ? AND model = ?", (version, model))
-    return tuple(row[0] for row in found)
-
-
-def _forget_passages(connection: sqlite3.Connection, versions: Sequence[int]) -> None:
-    """Take the passages of versions that are about to go out of their models' checksums."""
-    by_model: dict[int, list[int]] = {}
-    for id_, model in connection.execute(
-        f"SELECT id, model FROM passages WHERE version {_WANTED}",
-        (json.dumps(list(versions)),),
-    ):
-        by_model.setdefault(model, []).append(id_)
-    for model, ids in by_model.items():
-        _change_id_sum(connection, model, died=np.array(ids, np.int64))
-
-
-_NONE = np.empty(0, np.int64)
-
-
-def _change_id_sum(
-    connection: sqlite3.Connection, model: int, born: NDArray[np.int64] = _NONE, died: NDArray[np.int64] = _NONE
-) -> None:
-    (total,) = connection.execute("SELECT id_sum FROM models WHERE number = ?", (model,)).fetchone()
-    changed = rows.add_sums(int(total), rows.set_sum(born), rows.set_sum(died))
-    connection.execute("UPDATE models SET id_sum = ? WHERE number = ?", (str(changed), model))
-
-
-def _write_history(
-    connection: sqlite3.Connection, document_id: str, collection: str, source: str, sha256: str, born: int
-) -> None:
-    entry = connection.execute(
-        "INSERT INTO history (document, collection, source, sha256, born, checksum) VALUES (?, ?, ?, ?, ?, 0)",
-        (document_id, collection, source, sha256, born),
-    ).lastrowid
-    check = rows.checksum(entry, document_id, collection, source, sha256, born, None)
-    connection.execute("UPDATE history SET checksum = ? WHERE number = ?", (check, entry))
-
-
-def _end_history(connection: sqlite3.Connection, document_ids: Sequence[str], died: int) -> None:
-    for document_id in document_ids:
-        for entry in connection.execute(
-            "SELECT number, document, collection, source, sha256, born FROM history"
-            " WHERE document = ? AND died IS NULL",
-            (document_id,),
-        ).fetchall():
-            connection.execute(
-                "UPDATE history SET died = ?, checksum = ? WHERE number = ?",
-                (died, rows.checksum(*entry, died), entry[0]),
-            )
-
-
-# ---- rows to records ----------------------------------------------------------------------------------------
-
-
-def _document(columns: Sequence[object], passages: int) -> Document:
-    """Make a document of :data:`_VERSION_COLUMNS`, once the checksum is right."""
-    id_, collection, source, born, died, title, language, sha256, characters, metadata, digest, stored = columns[:12]
-    rows.expect(stored, id_, collection, source, born, died, title, language, sha256, characters, metadata, digest)
-    return Document(
-        str(id_),
-        str(collection),
-        str(source),
-        str(title),
-        str(language),
-        str(sha256),
-        int(str(characters)),
-        passages,
-        json.loads(str(metadata)),
-    )
-
-
-def _known_slice(connection: sqlite3.Connection, version: int, digest: bytes, span: Span) -> str:
-    """Return what stands at ``span`` by a text whose checksum is right: the passage around it, or all of it."""
-    around = connection.execute(
-        "SELECT contents.text, passages.digest, first FROM passages JOIN contents ON passage = passages.id"
-        " WHERE version = ? AND first <= ? AND last >= ? LIMIT 1",
-        (version, span.start, span.end),
-    ).fetchone()
-    if around is None:
-        (text,) = connection.execute("SELECT text FROM texts WHERE version = ?", (version,)).fetchone()
-        around = text, digest, 0
-    text, digest, first = around
-    rows.expect_digest(digest, text)
-    return str(text)[span.start - first : span.end - first]
-
-
-def _expect_found(found: object, wanted: object) -> None:
-    if found != wanted:
-        raise DataDamaged("data_damaged", "A text or an index of the catalogue is damaged.")
-
-
-def _vector_chunk(found: Sequence[Sequence[object]], dimension: int) -> VectorChunk:
-    for _, *content, stored, digest in found:
-        rows.expect(stored, *content)
-        rows.expect_digest(digest, str(content[0]))
-    counts = np.fromiter((len(row[2]) // 4 for row in found), np.int64, len(found))  # type: ignore[arg-type]
-    return VectorChunk(
-        np.fromiter((row[0] for row in found), np.int64, len(found)),
-        np.frombuffer(b"".join(row[3] for row in found), "<f2").reshape(len(found), dimension),  # type: ignore[misc]
-        counts,
-        np.frombuffer(b"".join(row[4] for row in found), "<f2").reshape(int(counts.sum()), dimension),  # type: ignore[misc]
-        rows.marks(row[6] for row in found),  # type: ignore[misc]
-    )
-
-
-def _known(row: Sequence[object], digest: bytes, dimension: int) -> EmbeddedPassage:
-    first, last, text, spans, vector, others, check, tokens, codes, starts, states_check, id_ = row
-    rows.expect(check, text, spans, vector, others)
-    rows.expect_digest(digest, str(text))
-    states = None
-    if tokens is not None:
-        rows.expect(states_check, id_, tokens, codes, starts)
-        states = rows.unpack_states(tokens, codes, starts)  # type: ignore[arg-type]
-    start = int(str(first))
-    return EmbeddedPassage(
-        Span(start, int(str(last))),
-        str(text),
-        rows.unpack_spans(spans, start),  # type: ignore[arg-type]
-        np.frombuffer(vector, "<f2"),  # type: ignore[call-overload]
-        np.frombuffer(others, "<f2").reshape(-1, dimension),  # type: ignore[call-overload]
-        states,
-    )
+        return [(document_of(row, row[12]), int(row[13])) for row in found]

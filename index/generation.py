@@ -14,10 +14,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalogue import Catalogue, Change, ModelRow, PassageRows
+from index.catalogue import Catalogue
 from index.encoder import Vectors
 from index.errors import DataDamaged
 from index.segment import Segment, build_segment, merge_segments, read_segment, segment_of
+from index.stored import Change, ModelRow, PassageRows
 from index.vectors import FLAT_LIMIT, Kind, VectorIndex
 
 SMALL = 5_000

@@ -27,11 +27,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalogue import Catalogue, ModelRow
+from index.catalogue import Catalogue
 from index.errors import DataDamaged
 from index.faults import Point, reach
 from index.folder import make_folder, sync_folder
 from index.segment import Segment
+from index.stored import ModelRow
 from index.vectors import VectorIndex
 
 FORMAT = 2

@@ -22,16 +22,8 @@ from numpy.typing import NDArray
 
 from index.background import Backgrounds
 from index.build import Known, prepare
-from index.catalogue import (
-    DEFAULT_COLLECTION,
-    FILE_NAME,
-    Catalogue,
-    Change,
-    Counts,
-    ModelRow,
-    Prepared,
-    says_the_same,
-)
+from index.catalogue import Catalogue
+from index.catalogue_file import FILE_NAME
 from index.encoder import EncodedQuery, Encoder
 from index.errors import DataDamaged, GenerationNotKept, ModelNotPromoted
 from index.faults import Point, reach
@@ -43,6 +35,7 @@ from index.records import Document, Passage, RawDocument, SearchResult, Span
 from index.search import Ranking
 from index.segment import Segment, build_segment
 from index.state import IndexState, describe_indexes, find_index_problems, tuned
+from index.stored import DEFAULT_COLLECTION, Change, Counts, ModelRow, Prepared, says_the_same
 from index.upkeep import Upkeep
 from index.vectors import kind_for
 from index.view import View

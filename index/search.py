@@ -18,13 +18,14 @@ from typing import TypeAlias
 import numpy as np
 
 from index.background import Background, Backgrounds, Chance, chances
-from index.catalogue import Catalogue, StoredPassage
+from index.catalogue import Catalogue
 from index.encoder import EncodedQuery, Encoder, TokenStates
 from index.errors import DataDamaged, QuestionRejected
 from index.filters import Filters
 from index.generation import Generation
 from index.projection import centred_cosines
 from index.records import Hit, SearchResult, TokenMatches
+from index.stored import StoredPassage
 
 MAX_QUERY_CHARACTERS = 4096
 MAX_TOP_K = 100

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import rows
-from index.catalogue import Born, Catalogue, ModelRow
+from index.catalogue import Catalogue
 from index.encoder import Vectors
+from index.stored import Born, ModelRow
 from index.vectors import IndexBuilder, Kind, VectorIndex, kind_for, sample_size
 
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from index.background import Backgrounds
-from index.catalogue import DEFAULT_COLLECTION, Catalogue, Counts
+from index.catalogue import Catalogue
 from index.encoder import EncodedQuery, Encoder
 from index.errors import GenerationNotKept, NotFound
 from index.filters import Filters
 from index.generation import Generation
 from index.records import Document, Passage, SearchResult, Span
 from index.search import Ranking, search
+from index.stored import DEFAULT_COLLECTION, Counts
 
 
 class Documents(Protocol):

@@ -9,9 +9,9 @@ import pytest
 
 from index import Library, document_from_text
 from index.background import SAMPLE, Background, Backgrounds, chances
-from index.catalogue import StoredPassage
 from index.encoder import EncodedQuery
 from index.projection import centred, centred_cosines
+from index.stored import StoredPassage
 
 
 def query(library: Library, text: str) -> EncodedQuery:

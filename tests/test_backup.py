@@ -25,8 +25,8 @@ import pytest
 
 from index import Library, document_from_text, rows
 from index.backup import MANIFEST, back_up, restore
-from index.catalogue import FILE_NAME, FORMAT
-from index.catalogue_schema import write_meta
+from index.catalogue_file import FILE_NAME
+from index.catalogue_schema import FORMAT, write_meta
 from index.errors import BackupRefused, DataDamaged, DataFolderMissing, FormatNewer, FundstelleError
 from tests.conftest import ROOT, TEXTS
 from tests.tiny import TinyEncoder

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from index import Library, document_from_text
-from index.catalogue import FILE_NAME, FORMAT
+from index.catalogue_file import FILE_NAME
+from index.catalogue_schema import FORMAT
 from index.errors import (
     DataDamaged,
     DataFolderInUse,

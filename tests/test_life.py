@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index import Hit, Library, Options, Vectors, View, document_from_bytes, document_from_text
-from index.catalogue import FILE_NAME
+from index.catalogue_file import FILE_NAME
 from index.catalogue_schema import UNKNOWN_ORIGINAL
 from index.errors import DataDamaged, FundstelleError, GenerationNotKept, NotFound, StorageUnavailable
 from index.generation import Layer

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from index import Library, Span, document_from_text
 from index.backup import back_up, restore
-from index.catalogue import FILE_NAME
+from index.catalogue_file import FILE_NAME
 from service.answer import AnswerPolicy, answer_question
 from service.app import build_app
 from service.cli import app

@@ -29,7 +29,7 @@ from unittest import mock
 
 from index import Library, Options
 from index.backup import MANIFEST, back_up, restore
-from index.catalogue import FILE_NAME
+from index.catalogue_file import FILE_NAME
 from index.errors import FundstelleError
 from index.records import Metadata, RawDocument
 from tests import tiny

@@ -1,0 +1,155 @@
+"""What goes into the catalogue and what comes out of it: the records at its border."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.encoder import TokenStates, Vectors
+from index.records import Document, Passage, RawDocument, Sentence, Span
+
+DEFAULT_COLLECTION = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPassage:
+    """A passage with what the model made of it, ready to be stored."""
+
+    span: Span
+    text: str
+    sentences: tuple[Span, ...]
+    """In the document, in reading order."""
+    vector: NDArray[np.float16]
+    """Shape (dimension,)."""
+    sentence_vectors: NDArray[np.float16]
+    """Shape (sentences, dimension)."""
+    states: TokenStates | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A document cut and embedded, ready to be stored in one step."""
+
+    document: RawDocument
+    passages: tuple[EmbeddedPassage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Born:
+    """A stored version with its new passages."""
+
+    version: int
+    document: Document
+    first_passage: int
+    """Their ids follow one another from here."""
+    passages: tuple[EmbeddedPassage, ...]
+    replaces: bool
+    """Whether the document had a version before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A version that is not current any more, with the passages that went with it."""
+
+    version: int
+    collection: str
+    language: str
+    passages: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one transaction did; ``number`` is the generation it made."""
+
+    number: int
+    born: tuple[Born, ...] = ()
+    died: tuple[Died, ...] = ()
+    documents: tuple[Document, ...] = ()
+    """The documents that were stored or removed."""
+    unchanged: tuple[Document, ...] = ()
+    """Documents that were to be stored but said the same already."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPassage:
+    """A live passage with everything a hit is made of."""
+
+    passage: Passage
+    document: Document
+    text: str
+    vector: Vectors
+    """Shape (1, dimension)."""
+    sentences: tuple[Sentence, ...]
+    sentence_vectors: Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class PassageRows:
+    """Where all passages of one model stand, one entry each, ascending by id."""
+
+    ids: NDArray[np.int64]
+    versions: NDArray[np.int64]
+    born: NDArray[np.int64]
+    died: NDArray[np.int64]
+    """Of their versions; a number no generation reaches for those that are current."""
+    marks: NDArray[np.int64]
+    """See :func:`index.rows.marks`."""
+
+    def alive(self, at: int) -> NDArray[np.bool_]:
+        """Return which are part of generation ``at``."""
+        alive: NDArray[np.bool_] = (self.born <= at) & (at < self.died)
+        return alive
+
+
+@dataclass(frozen=True, slots=True)
+class VectorChunk:
+    """Some passages' vectors in the order of their ids, in half precision."""
+
+    ids: NDArray[np.int64]
+    vectors: NDArray[np.float16]
+    sentence_counts: NDArray[np.int64]
+    sentence_vectors: NDArray[np.float16]
+    marks: NDArray[np.int64]
+    """See :func:`index.rows.marks`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much the catalogue holds."""
+
+    documents: int
+    passages: int
+    sentences: int
+    characters: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """An embedding model whose vectors are stored."""
+
+    number: int
+    name: str
+    fingerprint: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """One entry of a document's history."""
+
+    document_id: str
+    collection: str
+    source: str
+    sha256: str
+
+
+def says_the_same(known: Document | None, raw: RawDocument) -> bool:
+    """Whether a stored document is the one that is handed in: the same content, title and metadata."""
+    return known is not None and (known.sha256, known.title, dict(known.metadata), known.characters) == (
+        raw.sha256,
+        raw.title,
+        dict(raw.metadata),
+        len(raw.text),
+    )

@@ -325,7 +325,7 @@ class Catalogue:
             ).fetchall()
             generation = connection.execute("SELECT value FROM meta WHERE key = 'generation'").fetchone()
             found = connection.execute(
-                "SELECT id, version, first, last, digest, checksum FROM passages WHERE model = ? ORDER BY id",
+                "SELECT id, version, model, first, last, digest, checksum FROM passages WHERE model = ? ORDER BY id",
                 (model.number,),
             ).fetchall()
             embedded = connection.execute(
@@ -333,10 +333,9 @@ class Catalogue:
             ).fetchall()
             expected = connection.execute("SELECT id_sum FROM models WHERE number = ?", (model.number,)).fetchone()
             connection.execute("COMMIT")
-        for id_, version, first, last, digest, stored in found:
-            rows.expect(stored, id_, version, model.number, first, last, digest)
-        ids = np.fromiter((row[0] for row in found), np.int64, len(found))
-        owners = np.fromiter((row[1] for row in found), np.int64, len(found))
+        places = rows.Places.of(found)
+        places.expect([row[6] for row in found])
+        ids, owners = places.ids, places.versions
         if rows.set_sum(ids) != int(expected[0] if expected else 0):
             raise DataDamaged("data_damaged", "The catalogue's passages are not all there.")
         counted = dict(zip(*(part.tolist() for part in np.unique(owners, return_counts=True)), strict=True))
@@ -348,13 +347,13 @@ class Catalogue:
         if generation is None or newest > int(generation[0]):
             raise DataDamaged("data_damaged", "The catalogue's generation is older than its documents.")
         numbers = np.fromiter((row[0] for row in versions), np.int64, len(versions))
-        places = np.searchsorted(numbers, owners)
-        if not np.array_equal(numbers[np.minimum(places, len(numbers) - 1)] if len(numbers) else numbers, owners):
+        at = np.searchsorted(numbers, owners)
+        if not np.array_equal(numbers[np.minimum(at, len(numbers) - 1)] if len(numbers) else numbers, owners):
             raise DataDamaged("data_damaged", "The catalogue's documents are not all there.")
         never = np.iinfo(np.int64).max
         born = np.fromiter((row[4] for row in versions), np.int64, len(versions))
         died = np.fromiter((never if row[5] is None else row[5] for row in versions), np.int64, len(versions))
-        return PassageRows(ids, owners, born[places], died[places], rows.marks(row[4] for row in found))
+        return PassageRows(ids, owners, born[at], died[at], rows.marks(row[5] for row in found))
 
     def count_passages(self, model: ModelRow, upto: int) -> int:
         """Count the stored passages of a model with ids up to ``upto``, current or kept."""
@@ -532,7 +531,8 @@ class Catalogue:
         """
         with self._file.reading() as connection:
             found = connection.execute(
-                "SELECT passages.id, versions.number, first, last, passages.digest, passages.checksum, contents.text,"
+                "SELECT passages.id, versions.number, passages.model, first, last, passages.digest,"
+                " passages.checksum, contents.text,"
                 " contents.sentences, vector, sentence_vectors, contents.checksum, embedded.passages,"
                 f" {VERSION_COLUMNS}"
                 " FROM passages JOIN contents ON passage = passages.id"
@@ -544,12 +544,12 @@ class Catalogue:
             ).fetchall()
         stored: dict[int, StoredPassage] = {}
         documents: dict[int, Document] = {}
+        rows.Places.of(found).expect([row[6] for row in found])
         for row in found:
-            id_, version, first, last, digest, check, text, spans, vector, others, content_check, count = row[:12]
-            rows.expect(check, id_, version, model.number, first, last, digest)
+            id_, version, _, first, last, digest, _, text, spans, vector, others, content_check, count = row[:13]
             rows.expect(content_check, text, spans, vector, others)
             rows.expect_digest(digest, text)
-            document = documents.get(version) or documents.setdefault(version, document_of(row[12:], count))
+            document = documents.get(version) or documents.setdefault(version, document_of(row[13:], count))
             sentences = rows.unpack_spans(spans, first)
             stored[id_] = StoredPassage(
                 Passage(id_, document.id, Span(first, last)),

@@ -105,7 +105,7 @@ def store_passages(
     for id_, passage in enumerate(passages, start=first):
         digest = rows.text_digest(passage.text)
         place = (id_, version, model, passage.span.start, passage.span.end, digest)
-        slim.append((*place, rows.checksum(*place)))
+        slim.append(place)
         content = (
             passage.text,
             rows.pack_spans(passage.sentences, passage.span.start),
@@ -121,7 +121,11 @@ def store_passages(
                 passage.states.starts.astype("<u2").tobytes(),
             )
             states.append((*state, rows.checksum(*state)))
-    connection.executemany("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", slim)
+    checks = rows.Places.of(slim).checksums().tolist()
+    connection.executemany(
+        "INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(*place, check) for place, check in zip(slim, checks, strict=True)],
+    )
     connection.executemany("INSERT INTO contents VALUES (?, ?, ?, ?, ?, ?)", contents)
     connection.executemany("INSERT INTO token_states VALUES (?, ?, ?, ?, ?)", states)
     connection.execute(

@@ -148,7 +148,6 @@ _DIGITS = 21
 _LENGTH_TOLERANCE = 1e-2
 
 _ROWS = {
-    "passages": ("SELECT checksum, id, version, model, first, last, digest FROM passages", 1),
     "contents": ("SELECT checksum, text, sentences, vector, sentence_vectors, passage FROM contents", 0),
     "token_states": ("SELECT checksum, passage, tokens, codes, starts FROM token_states", 1),
     "history": ("SELECT checksum, number, document, collection, source, sha256, born, died FROM history", 1),
@@ -156,6 +155,10 @@ _ROWS = {
 
 
 def _row_problems(connection: sqlite3.Connection) -> Iterator[str]:
+    found = connection.execute("SELECT id, version, model, first, last, digest, checksum FROM passages").fetchall()
+    wrong = rows.Places.of(found).checksums() != np.fromiter((row[6] for row in found), np.int64, len(found))
+    if wrong.any():
+        yield f"catalogue: {int(wrong.sum())} damaged rows in passages"
     for table, (query, keyed) in _ROWS.items():
         damaged = 0
         for stored, *values in connection.execute(query):

@@ -99,7 +99,8 @@ def _passages(connection: sqlite3.Connection, document: int, text: str, model: i
         ids.append(id_)
         content = text[first:last]
         place = (id_, document, model, first, last, rows.text_digest(content))
-        connection.execute("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, rows.checksum(*place)))
+        (check,) = rows.Places.of([place]).checksums().tolist()
+        connection.execute("INSERT INTO passages VALUES (?, ?, ?, ?, ?, ?, ?)", (*place, check))
         sentences = connection.execute(
             "SELECT first, last, vector FROM old_sentences WHERE passage = ? ORDER BY id", (id_,)
         ).fetchall()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +88,52 @@ def spread(ids: NDArray[np.int64]) -> NDArray[np.uint64]:
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return value ^ (value >> np.uint64(31))
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where passages stand: the columns of many short rows, checked all at once since all are read at each start."""
+
+    ids: NDArray[np.int64]
+    versions: NDArray[np.int64]
+    models: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    lasts: NDArray[np.int64]
+    digests: NDArray[np.int64]
+    """Shape (n, 2): 16 bytes of each text's hash."""
+
+    @classmethod
+    def of(cls, found: Sequence[Sequence[object]]) -> Places:
+        """Read rows of id, version, model, first, last and digest, further columns being passed over.
+
+        Raises:
+            DataDamaged: if a digest is not one.
+        """
+        joined = b"".join(row[5] for row in found)  # type: ignore[misc]
+        if len(joined) != 16 * len(found):
+            raise DataDamaged("data_damaged", "A row of the catalogue is damaged.")
+        ids, versions, models, firsts, lasts = (
+            np.fromiter((row[column] for row in found), np.int64, len(found)) for column in range(5)
+        )
+        digests = np.frombuffer(joined, "<i8").astype(np.int64).reshape(-1, 2)
+        return cls(ids, versions, models, firsts, lasts, digests)
+
+    def checksums(self) -> NDArray[np.int64]:
+        """Return a checksum for each row; 63 bits, since SQLite's integers have a sign."""
+        total = spread(self.ids)
+        columns = (self.versions, self.models, self.firsts, self.lasts, self.digests[:, 0], self.digests[:, 1])
+        for column in columns:
+            total = spread((total ^ column.astype(np.uint64)).astype(np.int64))
+        return (total >> np.uint64(1)).astype(np.int64)
+
+    def expect(self, stored: Sequence[object]) -> None:
+        """See that every row's checksum is the one of its values.
+
+        Raises:
+            DataDamaged: if one is not.
+        """
+        if self.checksums().tolist() != list(stored):
+            raise DataDamaged("data_damaged", "A row of the catalogue is damaged.")
 
 
 def set_sum(ids: NDArray[np.int64]) -> int:

@@ -31,6 +31,7 @@ from index.filters import Filters
 from index.folder import INDEX, check_space, lock_folder, mark_in_use
 from index.generation import Generation, assemble
 from index.generation_files import load_base, save_base
+from index.memory import give_back
 from index.records import Document, Passage, RawDocument, SearchResult, Span
 from index.search import Ranking
 from index.segment import Segment, build_segment
@@ -123,6 +124,7 @@ class Library:
             if writable and self.options.background:
                 opening.callback(Upkeep(self).start().stop)
             self._open = opening.pop_all()
+        give_back()
 
     def __enter__(self) -> Library:
         return self
@@ -331,7 +333,9 @@ class Library:
                 if present.model != generation.model:  # replaced meanwhile
                     return False
                 self._serve(self._assembled(present.model, present.number, [segment]))
-            return self._save(segment, number, generation.model)
+            saved = self._save(segment, number, generation.model)
+        give_back()
+        return saved
 
     def worth_compacting(self, least: int = 0) -> bool:
         """Say whether a base should be saved, or so much has changed, ``least`` passages at least, to build one."""

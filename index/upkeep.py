@@ -7,6 +7,7 @@ import threading
 from typing import Protocol
 
 from index.errors import FundstelleError
+from index.memory import give_back
 
 LEAST = 1_000
 """Passages that must have changed for a new base: fewer cost a search less than a tenth of a millisecond."""
@@ -75,3 +76,4 @@ class Upkeep:
         if self._kept.questions_asked - self._measured_at >= _QUESTIONS:
             self._measured_at = self._kept.questions_asked
             self._kept.measure_recall()
+            give_back()

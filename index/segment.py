@@ -109,9 +109,13 @@ def build_segment(
             math.ceil(sample_size(counts[1], kinds[1]) * counts[0] / max(counts[1], 1)),
         )
         sample = reader.sample(wanted)
+        samples = [
+            _thinned(vectors, sample_size(count, kind))
+            for vectors, count, kind in zip((sample.vectors, sample.sentence_vectors), counts, kinds, strict=True)
+        ]
         builders = [
             IndexBuilder(model.dimension, count, vectors.astype(np.float32), kind=kind, min_recall=min_recall)
-            for count, kind, vectors in zip(counts, kinds, (sample.vectors, sample.sentence_vectors), strict=True)
+            for count, kind, vectors in zip(counts, kinds, samples, strict=True)
         ]
         ids, sentence_counts, marks = [_NONE], [_NONE], [_NONE]
         for chunk in reader.chunks():
@@ -132,6 +136,13 @@ _NONE = np.empty(0, np.int64)
 def _kind(count: int, *, quick: bool) -> Kind:
     kind = kind_for(count)
     return Kind.SQ8 if quick and kind is Kind.IVF else kind
+
+
+def _thinned(vectors: NDArray[np.float16], size: int) -> NDArray[np.float16]:
+    """Return ``size`` of the vectors, drawn evenly."""
+    if len(vectors) <= size:
+        return vectors
+    return vectors[np.linspace(0, len(vectors) - 1, size).astype(np.int64)]
 
 
 def _flat(

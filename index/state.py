@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from index.encoder import Vectors
 from index.errors import DataDamaged
 from index.generation import Generation, among
 from index.generation_files import load_base
+from index.recall import BLOCK, Nearest
 from index.segment import Segment
-from index.vectors import Kind, VectorIndex, exact_neighbours
+from index.vectors import Kind, VectorIndex
 
 _NEIGHBOURS = 10
 
@@ -120,9 +121,10 @@ def _with_effort(
 
 def _recall(index: VectorIndex, queries: Vectors, exact: NDArray[np.int64], alive: NDArray[np.bool_]) -> float:
     """Return the mean share of each question's true neighbours that a search finds."""
+    mask = None if alive.all() else alive
     shares = []
     for query, wanted in zip(queries, exact.tolist(), strict=True):
-        found = {position for position, _ in index.search(query[None, :], len(wanted), alive)}
+        found = {position for position, _ in index.search(query[None, :], len(wanted), mask)}
         shares.append(len(found.intersection(wanted)) / max(len(wanted), 1))
     return float(np.mean(shares))
 
@@ -130,28 +132,33 @@ def _recall(index: VectorIndex, queries: Vectors, exact: NDArray[np.int64], aliv
 def _exact(
     base: Segment, alive: NDArray[np.bool_], generation: Generation, catalogue: Catalogue, queries: Vectors
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the positions in the base of each question's true neighbours among what is alive."""
+    """Return the positions in the base of each question's true neighbours among what is alive, in one pass."""
     living = base.ids[alive]
     firsts = np.concatenate([[0], np.cumsum(base.sentence_counts)])
-
-    def nearest(*, sentences: bool) -> NDArray[np.int64]:
-        streamed: list[NDArray[np.int64]] = []
-
-        def chunks() -> Iterator[NDArray[np.float16]]:
-            for chunk in reader.chunks():
-                known = among(chunk.ids, living)
-                places = np.searchsorted(base.ids, chunk.ids[known])
-                if not sentences:
-                    streamed.append(places)
-                    yield chunk.vectors[known]
-                    continue
-                counts = chunk.sentence_counts[known]
-                within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-                streamed.append(np.repeat(firsts[places], counts) + within)
-                yield chunk.sentence_vectors[np.repeat(known, chunk.sentence_counts)]
-
-        found = exact_neighbours(chunks(), queries, _NEIGHBOURS)
-        return np.concatenate(streamed)[found]
-
+    passages, sentences = _Watched(queries), _Watched(queries)
     with catalogue.vectors(generation.model) as reader:
-        return nearest(sentences=False), nearest(sentences=True)
+        for chunk in reader.chunks():
+            known = among(chunk.ids, living)
+            places = np.searchsorted(base.ids, chunk.ids[known])
+            passages.watch(places, chunk.vectors[known])
+            counts = chunk.sentence_counts[known]
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            of_known = np.repeat(known, chunk.sentence_counts)
+            sentences.watch(np.repeat(firsts[places], counts) + within, chunk.sentence_vectors[of_known])
+    return passages.positions(), sentences.positions()
+
+
+class _Watched:
+    """Exact neighbours among vectors that pass by together with their positions."""
+
+    def __init__(self, queries: Vectors) -> None:
+        self._nearest = Nearest(queries, _NEIGHBOURS)
+        self._passed: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+
+    def watch(self, positions: NDArray[np.int64], vectors: NDArray[np.float16]) -> None:
+        self._passed.append(positions)
+        for start in range(0, len(vectors), BLOCK):
+            self._nearest.watch(vectors[start : start + BLOCK].astype(np.float32))
+
+    def positions(self) -> NDArray[np.int64]:
+        return np.concatenate(self._passed)[self._nearest.positions[:, : self._nearest.seen]]

@@ -13,8 +13,8 @@ LEAST = 1_000
 """Passages that must have changed for a new base: fewer cost a search less than a tenth of a millisecond."""
 
 _SECONDS = 1.0
-_QUESTIONS = 200
-"""Between two looks at the recall."""
+_QUESTIONS = 1_000
+"""Between two looks at the recall, of some seconds each."""
 
 _log = logging.getLogger("fundstelle")
 

@@ -227,10 +227,10 @@ class Kept:
         self.measured += 1
 
 
-def test_recall_is_looked_at_every_two_hundred_questions() -> None:
+def test_recall_is_looked_at_every_thousand_questions() -> None:
     kept = Kept()
     upkeep = Upkeep(kept)
-    for asked, measured in ((0, 0), (199, 0), (200, 1), (399, 1), (400, 2), (400, 2)):
+    for asked, measured in ((0, 0), (999, 0), (1000, 1), (1999, 1), (2000, 2), (2000, 2)):
         kept.questions_asked = asked
         upkeep._look()
         assert kept.measured == measured, asked

@@ -393,7 +393,7 @@ class Library:
         backgrounds = Backgrounds(self.catalogue, encoder)
         if gate is not None:
             with self.view() as present:
-                candidate = self._assembled(model, present.number, [segment])
+                candidate = self._assembled(model, present.generation, [segment])
                 beside = View(candidate, encoder, self.catalogue, backgrounds, self.options.ranking)
                 objection = gate(present, beside)
             if objection:

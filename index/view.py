@@ -89,11 +89,6 @@ class View:
         """Number of the generation."""
         return self.state.number
 
-    @property
-    def number(self) -> int:
-        """The same."""
-        return self.state.number
-
     @contextmanager
     def view(self, as_of: int | None = None) -> Iterator[View]:
         """Lend this view itself; there is no other time to look at.

@@ -75,7 +75,7 @@ def test_an_updated_document_can_be_looked_at_as_it_was(live: Open) -> None:
     put(library, "bridge.txt", "The tunnel opens. A lighthouse stands beside it.")
     put(library, "later.txt", "A windmill that came later.")
     with library.view(before) as past:
-        assert past.number == past.search("windmill").generation == before
+        assert past.generation == past.search("windmill").generation == before
         assert past.text(document_id) == "The bridge closes. A windmill stands beside it."
         assert past.quote(document_id, span) == "A windmill stands beside it."
         assert [hit.text for hit in past.search("lighthouse").hits] == [past.text(document_id)]

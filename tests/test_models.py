@@ -232,7 +232,7 @@ def test_the_gate_sees_both_sides(opened: Open) -> None:
         seen.append((present.encoder.info.name, beside.encoder.info.name))
         seen.append(answers(present) == answers(beside))
         seen.append(present.counts() == beside.counts())
-        seen.append(present.number == beside.number == 1)
+        seen.append(present.generation == beside.generation == 1)
         return ""
 
     library.change_model(TinyEncoder("other"), gate)

@@ -120,7 +120,7 @@ def ask(library: Library, questions: Questions) -> Answers:
 
 
 def _all_questions(view: View, questions: Questions) -> Iterator[tuple[str, Callable[[], Any]]]:
-    yield "number", lambda: view.number
+    yield "number", lambda: view.generation
     yield "counts", lambda: str(view.counts())
     yield "documents", lambda: str(view.documents(1000))
     for query in questions.searches:

@@ -13,7 +13,7 @@ from index.catalogue import Catalogue
 from index.encoder import Vectors
 from index.errors import DataDamaged
 from index.generation import Generation, among
-from index.generation_files import load_base
+from index.generation_files import CURRENT, load_base
 from index.recall import BLOCK, Nearest
 from index.segment import Segment
 from index.vectors import Kind, VectorIndex
@@ -75,7 +75,7 @@ def find_index_problems(generation: Generation, catalogue: Catalogue, folder: Pa
     sentences = sum(int(layer.segment.sentence_counts.sum()) for layer in generation.layers)
     if sentences != sum(map(len, generation.indexes()["sentences"])):
         problems.append("index: its sentences are not those of its passages")
-    if (folder / "CURRENT").exists():
+    if (folder / CURRENT).exists():
         try:
             load_base(folder, catalogue, generation.model)
         except DataDamaged as error:

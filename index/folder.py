@@ -59,9 +59,16 @@ def mark_in_use(descriptor: int) -> None:
 
 
 def _expect_catalogue(folder: Path, descriptor: int) -> None:
-    """See that a catalogue that was there still is; an empty one in its place would be all documents lost unseen."""
+    """See that a catalogue that was there still is; an empty one in its place would be all documents lost unseen.
+
+    The lock file says so; in a copy that left it behind, an index or the catalogue's log do: both come after it.
+    """
     file = folder / FILE_NAME
-    if os.fstat(descriptor).st_size and not (file.is_file() and file.stat().st_size):
+    if file.is_file() and file.stat().st_size:
+        return
+    log, index = folder / f"{FILE_NAME}-wal", folder / INDEX
+    logged = log.is_file() and log.stat().st_size > 0
+    if os.fstat(descriptor).st_size or logged or (index.is_dir() and any(index.iterdir())):
         raise DataDamaged("data_damaged", f"'{file}' is missing or empty, and it was not always.")
 
 

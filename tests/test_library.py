@@ -367,3 +367,31 @@ def test_verify_notices_what_is_wrong(library: Library) -> None:
     connection.close()
     with Library(library.folder, TinyEncoder(), writable=False) as damaged:
         assert any("bridge" in problem or "document" in problem for problem in damaged.problems())
+
+
+@pytest.mark.parametrize("empty", [True, False], ids=["emptied", "missing"])
+@pytest.mark.parametrize("left", ["lock", "fundstelle.db-wal", "index", ""])
+def test_a_catalogue_that_was_lost_is_noticed_by_whatever_is_left(
+    tmp_path: Path, tiny: TinyEncoder, left: str, empty: bool
+) -> None:
+    folder, copy = tmp_path / "data", tmp_path / "copy"
+    with Library(folder, tiny, writable=True) as library:
+        library.add([document_from_text("a.txt", "The bridge over the Tess is closed.")])
+        library.compact(force=True)
+        library.add([document_from_text("b.txt", "The ferry runs twice a day.")])
+        copy.mkdir()  # as a copy of a folder in use may have it: one of what stands beside the catalogue, or nothing
+        if left == "index":
+            shutil.copytree(folder / left, copy / left)
+        elif left:
+            shutil.copyfile(folder / left, copy / left)
+    if empty:
+        (copy / FILE_NAME).touch()
+    if not left:  # null control: an empty folder, or one that was just begun, is no loss
+        with Library(copy, tiny, writable=True) as library:
+            assert library.counts().documents == 0
+        return
+    with pytest.raises(DataDamaged) as refused:
+        Library(copy, tiny, writable=True)
+    assert refused.value.code in {"data_damaged", "not_a_data_folder"}
+    with pytest.raises((DataDamaged, DataFolderMissing)):
+        Library(copy, tiny, writable=False)

@@ -6,7 +6,7 @@ A passage whose text was embedded before, in whatever document, is not embedded 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from index import rows
 from index.chunk import PASSAGE_CHARACTERS, QUOTE_CHARACTERS, cut
-from index.encoder import Encoder
+from index.encoder import Encoder, TokenStates
 from index.errors import ModelUnavailable
+from index.fold import Folded, fold
 from index.records import Cut, RawDocument, Span
 from index.stored import EmbeddedPassage, Prepared
 
@@ -55,9 +56,10 @@ def prepare(documents: Sequence[RawDocument], encoder: Encoder, known: Known) ->
 def _embed(pieces: Sequence[_Piece], encoder: Encoder) -> list[EmbeddedPassage]:
     if not pieces:
         return []
-    encoded = encoder.encode_passages([piece.text for piece in pieces])
+    folded = [fold(piece.text) for piece in pieces]
+    encoded = encoder.encode_passages([each.text for each in folded])
     sentences = [
-        piece.text[span.start - piece.span.start : span.end - piece.span.start]
+        fold(piece.text[span.start - piece.span.start : span.end - piece.span.start]).text
         for piece in pieces
         for span in piece.sentences
     ]
@@ -75,11 +77,16 @@ def _embed(pieces: Sequence[_Piece], encoder: Encoder) -> list[EmbeddedPassage]:
                 piece.sentences,
                 encoded.vectors[place].astype(np.float16),
                 sentence_vectors[first:last],
-                encoded.tokens[place] if encoded.tokens else None,
+                _placed(encoded.tokens[place], folded[place]) if encoded.tokens else None,
             )
         )
         first = last
     return result
+
+
+def _placed(states: TokenStates, folded: Folded) -> TokenStates:
+    """Return token states with their places in the stored text."""
+    return replace(states, starts=folded.stored(states.starts))
 
 
 def _expect_unit_length(vectors: NDArray[np.floating], encoder: Encoder) -> None:

@@ -11,6 +11,7 @@ connections and the disk.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,26 +24,30 @@ from index import rows
 from index.catalogue_changes import advance, current_document, erase, purge_versions, read_meta, store, store_passages
 from index.catalogue_file import CatalogueFile
 from index.catalogue_rows import (
+    DIGEST,
     VERSION_COLUMNS,
     WANTED,
+    WIDTH,
     VectorReader,
     document_of,
     expect_found,
     known_passage,
     known_slice,
 )
-from index.catalogue_schema import meta_checksum, write_meta
+from index.catalogue_schema import UNKNOWN_ORIGINAL, meta_checksum, write_meta
 from index.encoder import EncoderInfo, TokenStates
 from index.errors import DataDamaged, ModelMismatch, NotFound
 from index.faults import Point, reach
 from index.filters import Filters, compile_filters
-from index.records import Document, Passage, RawDocument, Sentence, Span
+from index.layout import Layout, unpack
+from index.records import Document, Passage, RawDocument, Scalar, Sentence, Span
 from index.stored import (
     Change,
     Counts,
     Died,
     Earlier,
     EmbeddedPassage,
+    Listing,
     ModelRow,
     PassageRows,
     Prepared,
@@ -61,6 +66,18 @@ _DOCUMENT_QUERY = (
 _FOUND_AGAIN = 100
 SENTENCE_BITS = 10
 """A sentence's id is its passage's with its place in it: a passage of 1,200 characters has fewer than 1,024."""
+
+
+def _listed(listing: Listing) -> tuple[list[str], list[Scalar]]:
+    """Return SQL conditions for a listing, and the values for their marks."""
+    conditions, values = compile_filters(listing.filters)
+    if listing.collection is not None:
+        conditions.append("documents.collection = ?")
+        values.append(listing.collection)
+    if listing.words:
+        conditions.append("(instr(casefold(documents.source), ?) OR instr(casefold(versions.title), ?))")
+        values += [listing.words.casefold()] * 2
+    return conditions, values
 
 
 class Catalogue:
@@ -172,7 +189,7 @@ class Catalogue:
         waiting: list[tuple[int, RawDocument]] = []
         for number, text, *columns in found:
             document = document_of(columns, 0)
-            rows.expect_digest(columns[10], text)
+            rows.expect_digest(columns[DIGEST], text)
             waiting.append(
                 (number, RawDocument(document.source, text, document.title, document.language, document.sha256))
             )
@@ -401,23 +418,80 @@ class Catalogue:
                 " ORDER BY documents.source <> ?, versions.sha256 <> ?, documents.number LIMIT ?",
                 (model.number, at, at, source, sha256, source, sha256, _FOUND_AGAIN),
             ).fetchall()
-        return [document_of(row, row[12]) for row in found]
+        return [document_of(row, row[WIDTH]) for row in found]
 
     def documents(
-        self, limit: int, after: int, at: int, model: ModelRow, collection: str | None = None
+        self,
+        limit: int,
+        after: int,
+        at: int,
+        model: ModelRow,
+        listing: Listing,
     ) -> tuple[list[Document], int | None]:
         """List documents in the order they were first added.
 
         Returns:
             At most ``limit`` documents with a number above ``after``, and the number to continue after, if any.
+
+        Raises:
+            FilterRejected: if a filter cannot be used.
         """
-        condition, values = "documents.number > ?", [after]
-        if collection is not None:
-            condition += " AND documents.collection = ?"
-            values.append(collection)  # type: ignore[arg-type]
-        found = self._documents(condition, values, at, model, limit + 1)
+        conditions, values = _listed(listing)
+        condition = " AND ".join(["documents.number > ?", *conditions])
+        found = self._documents(condition, [after, *values], at, model, limit + 1)
         following = found[limit - 1][1] if len(found) > limit else None
         return [document for document, _ in found[:limit]], following
+
+    def count_documents(self, at: int, listing: Listing) -> int:
+        """Count what :meth:`documents` lists altogether."""
+        conditions, values = _listed(listing)
+        with self._file.reading() as connection:
+            (count,) = connection.execute(
+                "SELECT count(*) FROM documents JOIN versions ON versions.document = documents.number"
+                f" WHERE {' AND '.join([_ALIVE, *conditions])}",
+                (at, at, *values),
+            ).fetchone()
+        return int(count)
+
+    def original(self, document_id: str, at: int) -> bytes:
+        """Return the bytes a document was read from.
+
+        Raises:
+            NotFound: if there is none of this id, or an older version of the catalogue did not keep them.
+            DataDamaged: if they are not what was stored.
+        """
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT coalesce(original, text), sha256 FROM documents"
+                " JOIN versions ON versions.document = documents.number"
+                f" JOIN texts ON texts.version = versions.number WHERE documents.id = ? AND {_ALIVE}",
+                (document_id, at, at),
+            ).fetchone()
+        if row is None or row[0] == UNKNOWN_ORIGINAL:
+            raise NotFound("document_not_found", f"There is no document '{document_id}', or not in its first form.")
+        data: bytes = row[0].encode() if isinstance(row[0], str) else row[0]
+        expect_found(hashlib.sha256(data).hexdigest(), row[1])
+        return data
+
+    def layout(self, document_id: str, at: int) -> Layout:
+        """Return where a document's pages, headings and paragraphs are; nowhere if the document is gone.
+
+        Raises:
+            DataDamaged: if it is not what was stored.
+        """
+        with self._file.reading() as connection:
+            row = connection.execute(
+                "SELECT version, layout, layouts.checksum, documents.id FROM documents"
+                " JOIN versions ON versions.document = documents.number"
+                f" JOIN layouts ON layouts.version = versions.number WHERE documents.id = ? AND {_ALIVE}",
+                (document_id, at, at),
+            ).fetchone()
+        if row is None:
+            return Layout()
+        version, packed, check, found = row
+        expect_found(found, document_id)
+        rows.expect(check, version, packed)
+        return unpack(packed)
 
     def text(self, document_id: str, at: int) -> str:
         """Return the text of one document.
@@ -436,7 +510,7 @@ class Catalogue:
             raise NotFound("document_not_found", f"There is no document '{document_id}'.")
         text: str = row[0]
         expect_found(document_of(row[1:], 0).id, document_id)
-        rows.expect_digest(row[11], text)
+        rows.expect_digest(row[1 + DIGEST], text)
         return text
 
     def passages(self, document_id: str, at: int, model: ModelRow) -> list[Passage]:
@@ -634,4 +708,4 @@ class Catalogue:
                 f"{_DOCUMENT_QUERY} AND {condition} ORDER BY documents.number LIMIT ?",
                 (model.number, at, at, *values, limit),
             ).fetchall()
-        return [(document_of(row, row[12]), int(row[13])) for row in found]
+        return [(document_of(row, row[WIDTH]), int(row[WIDTH + 1])) for row in found]

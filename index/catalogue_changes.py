@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import rows
-from index.catalogue_rows import VERSION_COLUMNS, WANTED, document_of
+from index.catalogue_rows import VERSION_COLUMNS, WANTED, WIDTH, document_of
 from index.catalogue_schema import write_meta
 from index.errors import DataDamaged, NotFound
 from index.faults import Point, reach
+from index.layout import Layout, pack
 from index.records import Document
 from index.stored import Born, Change, Died, EmbeddedPassage, Prepared
 
@@ -46,7 +47,7 @@ def current_document(connection: sqlite3.Connection, collection: str, source: st
         " WHERE documents.collection = ? AND documents.source = ? AND died IS NULL",
         (model, collection, source),
     ).fetchone()
-    return None if row is None else document_of(row, row[12])
+    return None if row is None else document_of(row, row[WIDTH])
 
 
 def store(
@@ -70,13 +71,16 @@ def store(
         connection.execute("UPDATE documents SET origin = ? WHERE number = ?", (raw.origin, owner))
     metadata = json.dumps(dict(raw.metadata), ensure_ascii=False, sort_keys=True)
     digest = rows.text_digest(raw.text)
-    described = (number, None, raw.title, raw.language, raw.sha256, len(raw.text), metadata, digest)
+    pages = len(raw.layout.pages) or None
+    read = (raw.format, pages, raw.reader)
+    described = (number, None, raw.title, raw.language, raw.sha256, len(raw.text), metadata, *read, digest)
     (version,) = connection.execute(
-        "INSERT INTO versions (document, born, died, title, language, sha256, characters, metadata, digest, checksum)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
+        "INSERT INTO versions (document, born, died, title, language, sha256, characters, metadata, format, pages,"
+        " reader, digest, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
         (owner, *described, rows.checksum(document_id, collection, raw.source, *described)),
     ).fetchone()
     connection.execute("INSERT INTO texts VALUES (?, ?, ?)", (version, raw.text, raw.original))
+    store_layout(connection, version, raw.layout)
     _write_history(connection, document_id, collection, raw.source, raw.sha256, number)
     first = store_passages(connection, version, model, item.passages)
     document = Document(
@@ -89,8 +93,16 @@ def store(
         len(raw.text),
         len(item.passages),
         dict(raw.metadata),
+        *read,
     )
     return Born(version, document, first, item.passages, row is not None)
+
+
+def store_layout(connection: sqlite3.Connection, version: int, layout: Layout) -> None:
+    """Store where a version's pages, headings and paragraphs are."""
+    packed = pack(layout)
+    check = rows.checksum(version, packed)
+    connection.execute("INSERT INTO layouts VALUES (?, ?, ?)", (version, packed, check))
 
 
 def store_passages(

@@ -12,6 +12,7 @@ import numpy as np
 from index import rows
 from index.catalogue_schema import UNKNOWN_ORIGINAL
 from index.errors import DataDamaged
+from index.layout import layout_problem, unpack
 from index.records import Span
 
 
@@ -24,8 +25,9 @@ def find_problems(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"catalogue: dangling row in {row[0]}"
     for row in connection.execute(
         "SELECT versions.number, documents.id, collection, source, born, died, title, language, sha256, characters,"
-        " metadata, digest, checksum, text, original FROM documents LEFT JOIN versions ON document = documents.number"
-        " LEFT JOIN texts ON texts.version = versions.number"
+        " metadata, format, pages, reader, digest, versions.checksum, text, original, layout, layouts.checksum"
+        " FROM documents LEFT JOIN versions ON document = documents.number"
+        " LEFT JOIN texts ON texts.version = versions.number LEFT JOIN layouts ON layouts.version = versions.number"
     ):
         yield from _version_problems(connection, *row)
     yield from _meta_problems(connection)
@@ -52,15 +54,21 @@ def _version_problems(  # noqa: PLR0913, PLR0917 - the columns of one row
     sha256: str,
     characters: int,
     metadata: str,
+    kind: str,
+    pages: int | None,
+    reader: int,
     digest: bytes,
     stored: int,
     text: str | None,
     original: bytes | None,
+    layout: bytes | None,
+    layout_check: int | None,
 ) -> Iterator[str]:
     if version is None or text is None:
         yield f"document {id_}: its text is not there"
         return
-    described = (id_, collection, source, born, died, title, language, sha256, characters, metadata, digest)
+    about = (title, language, sha256, characters, metadata, kind, pages, reader, digest)
+    described = (id_, collection, source, born, died, *about)
     if stored != rows.checksum(*described):
         yield f"document {id_}: its description is damaged"
     if rows.text_digest(text) != digest or len(text) != characters:
@@ -68,7 +76,23 @@ def _version_problems(  # noqa: PLR0913, PLR0917 - the columns of one row
     data = text.encode() if original is None else original
     if data != UNKNOWN_ORIGINAL and hashlib.sha256(data).hexdigest() != sha256:
         yield f"document {id_}: its original is not the one that was stored"
+    yield from _layout_problems(version, id_, layout, layout_check, pages, len(text))
     yield from _passage_problems(connection, version, id_, text)
+
+
+def _layout_problems(
+    version: int, id_: str, packed: bytes | None, stored: int | None, pages: int | None, characters: int
+) -> Iterator[str]:
+    if packed is None or stored != rows.checksum(version, packed):
+        yield f"document {id_}: its layout is damaged"
+        return
+    try:
+        layout = unpack(packed)
+    except DataDamaged:
+        yield f"document {id_}: its layout cannot be read"
+        return
+    if len(layout.pages) != (pages or 0) or layout_problem(layout, characters):
+        yield f"document {id_}: its layout is not that of its text"
 
 
 def _passage_problems(connection: sqlite3.Connection, version: int, id_: str, text: str) -> Iterator[str]:

@@ -181,6 +181,8 @@ class CatalogueFile:
                 connection.execute("PRAGMA cell_size_check = ON")
                 connection.execute("PRAGMA foreign_keys = ON")
                 connection.execute("PRAGMA temp_store = MEMORY")
+                # SQLite's own lower() knows ASCII only.
+                connection.create_function("casefold", 1, str.casefold, deterministic=True)
                 if writable:
                     connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}")  # of a new file
                     connection.execute("PRAGMA journal_mode = WAL")

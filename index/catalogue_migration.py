@@ -9,7 +9,11 @@ import numpy as np
 
 from index import catalogue_schema as schema
 from index import rows
+from index.catalogue_changes import store_layout
 from index.errors import DataDamaged
+from index.layout import Layout, paragraph_starts
+from index.load import format_of
+from index.reading.markdown import read_markdown
 from index.records import Span
 
 _OLD_TABLES = ("token_states", "sentences", "passages", "documents", "meta")
@@ -23,7 +27,7 @@ def migrate_from_1(connection: sqlite3.Connection) -> None:
     """
     for table in _OLD_TABLES:
         connection.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
-    schema.create(connection)
+    schema.create_format_2(connection)
     meta = dict(connection.execute("SELECT key, value FROM old_meta").fetchall())
     generation = int(meta["generation"])
     model = None
@@ -41,6 +45,27 @@ def migrate_from_1(connection: sqlite3.Connection) -> None:
     if model is not None:
         values["model"] = str(model)
     schema.write_meta(connection, values)
+
+
+def migrate_from_2(connection: sqlite3.Connection) -> None:
+    """Bring a catalogue of format 2 to format 3: how each version was read, and where its paragraphs are."""
+    schema.extend_to_3(connection)
+    for (version,) in connection.execute("SELECT number FROM versions").fetchall():
+        *described, digest, stored, text = connection.execute(
+            "SELECT id, collection, source, born, died, title, language, sha256, characters, metadata, digest,"
+            " checksum, text FROM versions JOIN documents ON documents.number = document"
+            " JOIN texts ON version = versions.number WHERE versions.number = ?",
+            (version,),
+        ).fetchone()
+        rows.expect(stored, *described, digest)
+        rows.expect_digest(digest, text)
+        kind = format_of(described[2]) if format_of(described[2]) in {"text", "markdown"} else "text"
+        check = rows.checksum(*described, kind, None, 1, digest)
+        connection.execute(
+            "UPDATE versions SET format = ?, reader = 1, checksum = ? WHERE number = ?", (kind, check, version)
+        )
+        headings = read_markdown(text).layout.headings if kind == "markdown" else ()
+        store_layout(connection, version, Layout((), headings, paragraph_starts(text)))
 
 
 def _document(

@@ -15,8 +15,13 @@ from index.stored import EmbeddedPassage, ModelRow, VectorChunk
 
 VERSION_COLUMNS = (
     "documents.id, documents.collection, documents.source, versions.born, versions.died, versions.title,"
-    " versions.language, versions.sha256, versions.characters, versions.metadata, versions.digest, versions.checksum"
+    " versions.language, versions.sha256, versions.characters, versions.metadata, versions.format, versions.pages,"
+    " versions.reader, versions.digest, versions.checksum"
 )
+WIDTH = 15
+"""How many columns those are."""
+DIGEST = 13
+"""Which of them is the text's digest."""
 WANTED = "IN (SELECT value FROM json_each(?))"
 _CONTENT_QUERY = (
     "SELECT passages.id, contents.text, sentences, vector, sentence_vectors, contents.checksum, digest"
@@ -69,8 +74,9 @@ class VectorReader:
 
 def document_of(columns: Sequence[object], passages: int) -> Document:
     """Make a document of :data:`VERSION_COLUMNS`, once the checksum is right."""
-    id_, collection, source, born, died, title, language, sha256, characters, metadata, digest, stored = columns[:12]
-    rows.expect(stored, id_, collection, source, born, died, title, language, sha256, characters, metadata, digest)
+    *described, stored = columns[:WIDTH]
+    rows.expect(stored, *described)
+    id_, collection, source, _, _, title, language, sha256, characters, metadata, kind, pages, reader, _ = described
     return Document(
         str(id_),
         str(collection),
@@ -81,6 +87,9 @@ def document_of(columns: Sequence[object], passages: int) -> Document:
         int(str(characters)),
         passages,
         json.loads(str(metadata)),
+        str(kind),
+        None if pages is None else int(str(pages)),
+        int(str(reader)),
     )
 
 

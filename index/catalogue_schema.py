@@ -10,7 +10,7 @@ from index.errors import DataDamaged
 from index.faults import Point, reach
 from index.rows import checksum
 
-FORMAT = 2
+FORMAT = 3
 """Version of the schema; a file with a higher one is left untouched."""
 
 APPLICATION_ID = 0x46554E44  # "FUND"
@@ -109,6 +109,17 @@ CREATE TABLE history (
 ) STRICT;
 CREATE INDEX history_by_document ON history (document);
 """
+"""Format 2; what later formats added is added to new files in the same way, so that all of one format are alike."""
+
+_FORMAT_3 = (
+    # how a version was read: format, number of pages, version of the code
+    "ALTER TABLE versions ADD COLUMN format TEXT NOT NULL DEFAULT 'text'",
+    "ALTER TABLE versions ADD COLUMN pages INTEGER",
+    "ALTER TABLE versions ADD COLUMN reader INTEGER NOT NULL DEFAULT 1",
+    # pages, headings and paragraphs, see index.layout
+    "CREATE TABLE layouts (version INTEGER PRIMARY KEY REFERENCES versions (number) ON DELETE CASCADE,"
+    " layout BLOB NOT NULL, checksum INTEGER NOT NULL) STRICT",
+)
 
 
 def bring_up_to_date(connection: sqlite3.Connection) -> None:
@@ -125,7 +136,7 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
     try:
         if tables:
             while version < FORMAT:
-                _MIGRATIONS[version](connection)
+                _MIGRATIONS.get(version, _unknown)(connection)
                 version += 1
         else:
             create(connection)
@@ -143,6 +154,18 @@ def bring_up_to_date(connection: sqlite3.Connection) -> None:
 
 def create(connection: sqlite3.Connection) -> None:
     """Make all tables, empty; ``identity`` tells this catalogue from all others."""
+    create_format_2(connection)
+    extend_to_3(connection)
+
+
+def extend_to_3(connection: sqlite3.Connection) -> None:
+    """Add to the tables of format 2 what format 3 has besides."""
+    for statement in _FORMAT_3:
+        connection.execute(statement)
+
+
+def create_format_2(connection: sqlite3.Connection) -> None:
+    """Make the tables of format 2, empty."""
     for statement in _statements():
         connection.execute(statement)
     write_meta(connection, {"generation": "0", "oldest": "0", "probes": "0", "identity": secrets.token_hex(16)})
@@ -168,8 +191,7 @@ def meta_checksum(values: Mapping[str, str]) -> str:
 def schema_problem(connection: sqlite3.Connection) -> str:
     """Say how the tables differ from this version's; empty if they do not. Triggers and views are differences."""
     with sqlite3.connect(":memory:", isolation_level=None) as fresh:
-        for statement in _statements():
-            fresh.execute(statement)
+        create(fresh)
         expected = _shape(fresh)
     fresh.close()
     found = _shape(connection)
@@ -198,8 +220,15 @@ def _from_1(connection: sqlite3.Connection) -> None:
     migrate_from_1(connection)
 
 
+def _from_2(connection: sqlite3.Connection) -> None:
+    """Format 2 knew text and Markdown only, and nothing of their layout."""
+    from index.catalogue_migration import migrate_from_2
+
+    migrate_from_2(connection)
+
+
 def _unknown(_connection: sqlite3.Connection) -> None:
     raise DataDamaged("data_damaged", "The catalogue has no format.")
 
 
-_MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {0: _unknown, 1: _from_1}
+_MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2}

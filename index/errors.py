@@ -2,7 +2,7 @@
 
     FundstelleError
     ├── InputError             what was handed in cannot be used; the caller can mend it
-    │   ├── DocumentRejected       one document: empty, binary, undecodable, too large, wrong format
+    │   ├── DocumentRejected       one document: empty, damaged, undecodable, too large, wrong format
     │   ├── NothingReadable        a whole import without a single readable document
     │   ├── QuestionRejected       empty, too long or not text
     │   ├── FilterRejected         a filter names an unknown field or has a wrong shape
@@ -57,10 +57,13 @@ class DocumentRejected(InputError):
 
     codes: ClassVar[dict[str, str]] = {
         "document_empty": "Give a document with at least one letter or digit.",
-        "document_binary": "Only text can be read; convert the file to UTF-8 text first.",
+        "document_binary": "Give the file the ending of its format, or convert it to UTF-8 text.",
         "document_encoding": "Save the file as UTF-8 and try again.",
         "document_too_large": "Split the document into smaller files.",
-        "document_format": "Give .txt or .md files.",
+        "document_damaged": "Open the file in the program it comes from and save it again.",
+        "document_encrypted": "Save the file without a password and try again.",
+        "document_format": "Give .txt, .md, .html, .pdf or .docx files.",
+        "document_too_complex": "Split the document, or save it anew from the program it comes from.",
         "document_unreadable": "Check that the file exists and that you may read it.",
         "source_invalid": "Give a short, printable name, for example 'letters/1848-03.txt'.",
         "source_conflict": "Index the folders' common parent, so that the names differ.",
@@ -72,7 +75,7 @@ class NothingReadable(InputError):
     """An import found no document it could read."""
 
     codes: ClassVar[dict[str, str]] = {
-        "nothing_readable": "Give at least one readable .txt or .md file.",
+        "nothing_readable": "Give at least one readable .txt, .md, .html, .pdf or .docx file.",
     }
 
 
@@ -91,8 +94,8 @@ class FilterRejected(InputError):
     """A filter names an unknown field or has a wrong shape."""
 
     codes: ClassVar[dict[str, str]] = {
-        "filter_invalid": "Filter on 'source', 'language', 'document_id' or 'metadata.KEY', each with one "
-        "value or a list of values.",
+        "filter_invalid": "Filter on 'source', 'language', 'format', 'date', 'author', 'document_id' or "
+        "'metadata.KEY', each with one value, a list of values, or a range {'from': ..., 'to': ...}.",
     }
 
 

@@ -9,11 +9,20 @@ from typing import TypeAlias
 from index.errors import FilterRejected
 from index.records import Scalar
 
-Filters: TypeAlias = Mapping[str, Scalar | Sequence[Scalar]]
-"""Field to one value or several of which one must match; all fields must match."""
+Range: TypeAlias = Mapping[str, Scalar]
+"""``from`` and ``to``, or one of them; both inclusive."""
+Filters: TypeAlias = Mapping[str, Scalar | Sequence[Scalar] | Range]
+"""Field to one value, to several of which one must match, or to a range; all fields must match."""
 
-_COLUMNS = {"source": "documents.source", "language": "versions.language", "document_id": "documents.id"}
+_COLUMNS = {
+    "source": "documents.source",
+    "language": "versions.language",
+    "format": "versions.format",
+    "document_id": "documents.id",
+}
 _METADATA = "metadata."
+_SHORT = {"date": "metadata.date", "author": "metadata.author"}
+"""What files say of themselves is metadata with a name of its own."""
 
 
 def compile_filters(filters: Filters) -> tuple[list[str], list[Scalar]]:
@@ -24,9 +33,13 @@ def compile_filters(filters: Filters) -> tuple[list[str], list[Scalar]]:
     """
     conditions: list[str] = []
     values: list[Scalar] = []
-    for field, wanted in filters.items():
-        if not _can_be_stored(field):
+    for name, wanted in filters.items():
+        if not _can_be_stored(name):
             raise FilterRejected("filter_invalid", "A filter's field is not valid text.")
+        field = _SHORT.get(name, name)
+        if isinstance(wanted, Mapping):
+            conditions.append(_compile_range(field, wanted, values))
+            continue
         choices: list[Scalar] = list(wanted) if isinstance(wanted, list | tuple) else [wanted]  # type: ignore[list-item]
         if not choices or not all(map(_can_be_stored, choices)):
             raise FilterRejected("filter_invalid", f"The filter '{field}' needs one value or a list of values.")
@@ -41,6 +54,42 @@ def compile_filters(filters: Filters) -> tuple[list[str], list[Scalar]]:
             raise FilterRejected("filter_invalid", f"There is no field '{field}' to filter on.")
         values += choices
     return conditions, values
+
+
+def _compile_range(field: str, wanted: Range, values: list[Scalar]) -> str:
+    """Return a condition for a range of text, dates as ISO 8601 above all, or of numbers; add its values."""
+    unknown = FilterRejected("filter_invalid", f"The range for '{field}' needs 'from', 'to' or both, of one type.")
+    texts = [isinstance(bound, str) for bound in wanted.values()]
+    numbers = [isinstance(bound, int | float) and not isinstance(bound, bool) for bound in wanted.values()]
+    one_type = all(texts) or all(numbers)
+    if (
+        not wanted
+        or not wanted.keys() <= {"from", "to"}
+        or not one_type
+        or not all(map(_can_be_stored, wanted.values()))
+    ):
+        raise unknown
+    own = field in _COLUMNS
+    value = _COLUMNS[field] if own else "value"
+    conditions = [f"typeof({value}) IN {_TEXT if texts[0] else _NUMBERS}"]
+    if not own:
+        if not field.startswith(_METADATA) or len(field) == len(_METADATA):
+            raise FilterRejected("filter_invalid", f"There is no field '{field}' to filter on.")
+        values.append(field.removeprefix(_METADATA))
+    if "from" in wanted:
+        conditions.append(f"{value} >= ?")
+        values.append(wanted["from"])
+    if "to" in wanted:
+        last = wanted["to"]
+        conditions.append(f"{value} <= ?")
+        # The end of a range counts whole: "2014" goes up to the last day of that year.
+        values.append(last + _AFTER_ALL if isinstance(last, str) else last)
+    joined = " AND ".join(conditions)
+    return joined if own else f"EXISTS (SELECT 1 FROM json_each(metadata) WHERE key = ? AND {joined})"  # noqa: S608
+
+
+_TEXT, _NUMBERS = "('text')", "('integer', 'real')"
+_AFTER_ALL = chr(0x10FFFF)
 
 
 def _can_be_stored(value: object) -> bool:

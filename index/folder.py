@@ -68,8 +68,16 @@ def _expect_catalogue(folder: Path, descriptor: int) -> None:
         return
     log, index = folder / f"{FILE_NAME}-wal", folder / INDEX
     logged = log.is_file() and log.stat().st_size > 0
-    if os.fstat(descriptor).st_size or logged or (index.is_dir() and any(index.iterdir())):
+    if os.fstat(descriptor).st_size or logged or holds_something(index):
         raise DataDamaged("data_damaged", f"'{file}' is missing or empty, and it was not always.")
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether there is a folder with something in it; one that cannot be listed is not believed to be empty."""
+    try:
+        return folder.is_dir() and any(folder.iterdir())
+    except OSError:
+        return True
 
 
 def make_folder(folder: Path) -> None:

@@ -28,15 +28,16 @@ from index.encoder import EncodedQuery, Encoder
 from index.errors import DataDamaged, GenerationNotKept, ModelNotPromoted
 from index.faults import Point, reach
 from index.filters import Filters
-from index.folder import INDEX, check_space, lock_folder, mark_in_use
+from index.folder import INDEX, check_space, holds_something, lock_folder, mark_in_use
 from index.generation import Generation, assemble
 from index.generation_files import load_base, save_base
+from index.load import FoundFile
 from index.memory import give_back
-from index.records import Document, Passage, RawDocument, SearchResult, Span
+from index.records import Document, Location, Passage, RawDocument, SearchResult, Span
 from index.search import Ranking
 from index.segment import Segment, build_segment
 from index.state import IndexState, describe_indexes, find_index_problems, tuned
-from index.stored import DEFAULT_COLLECTION, Change, Counts, ModelRow, Prepared, says_the_same
+from index.stored import DEFAULT_COLLECTION, Change, Counts, Listing, ModelRow, Prepared, says_the_same
 from index.upkeep import Upkeep
 from index.vectors import kind_for
 from index.view import View
@@ -266,11 +267,48 @@ class Library:
             return view.find_source(source, collection)
 
     def documents(
-        self, limit: int, after: int = 0, collection: str | None = None
+        self, limit: int, after: int = 0, listing: Listing | None = None
     ) -> tuple[list[Document], int | None]:
         """List documents in the order they were first added, and the number to continue after, if there are more."""
         with self.view() as view:
-            return view.documents(limit, after, collection)
+            return view.documents(limit, after, listing)
+
+    def count_documents(self, listing: Listing | None = None) -> int:
+        """Count what :meth:`documents` lists altogether."""
+        with self.view() as view:
+            return view.count_documents(listing)
+
+    def locations(self, places: Sequence[tuple[str, Span]]) -> list[Location]:
+        """Say where spans of documents are: page, section and paragraph, as far as the document has such."""
+        with self.view() as view:
+            return view.locations(places)
+
+    def original(self, document_id: str) -> bytes:
+        """Return the bytes a document was read from.
+
+        Raises:
+            NotFound: if there is none of this id, or its bytes are not known.
+        """
+        with self.view() as view:
+            return view.original(document_id)
+
+    def recognise(
+        self, file: FoundFile, sha256: str, reader: tuple[str, int], collection: str = DEFAULT_COLLECTION
+    ) -> bool:
+        """Say whether a file is stored already with this content; if so, note where it was found this time.
+
+        Args:
+            file: as it was found.
+            sha256: of its bytes.
+            reader: its format, and the version of the code that reads it: another one may read it differently.
+            collection: where its document would be.
+        """
+        document = self.find_source(file.source, collection)
+        if document is None or (document.sha256, document.format, document.reader) != (sha256, *reader):
+            return False
+        if file.origin:
+            self.catalogue.set_origin([document.id], file.origin)
+        return True
 
     # ---- state ----------------------------------------------------------------------------------------------
 
@@ -531,8 +569,7 @@ class Library:
             generation = self._assembled(model, number, [segment])
         except DataDamaged as problem:
             # The index is a cache: a missing or damaged one costs a rebuild, nothing else.
-            used = folder.is_dir() and any(folder.iterdir())
-            self.index_problem = problem.message if used else ""
+            self.index_problem = problem.message if holds_something(folder) else ""
             return self._assembled(model, number, [])
         self._on_disk = segment
         return generation

@@ -1,7 +1,8 @@
-"""Bytes and files in, decoded documents out.
+"""Bytes and files in, documents out.
 
 The text of a ``.txt`` or ``.md`` file is what its bytes decode to, unchanged but for a leading byte order mark:
-line ends stay as they are, nothing is normalised, so an offset into the text is an offset into the file.
+line ends stay as they are, nothing is normalised, so an offset into the text is an offset into the file. Other files
+are read in a process of their own (:mod:`index.sandbox`); their text is what their reader makes of them, and final.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -20,11 +21,26 @@ from charset_normalizer import from_bytes
 
 from index.errors import DocumentRejected, FundstelleError, NothingReadable
 from index.language import detect_language
+from index.layout import Layout, layout_problem, paragraph_starts
+from index.reading.markdown import read_markdown
+from index.reading.parsed import MAX_CHARACTERS, Parsed
 from index.records import Metadata, RawDocument
+from index.sandbox import shared
 
-SUFFIXES = (".txt", ".text", ".md", ".markdown")
+FORMATS = {
+    ".txt": "text",
+    ".text": "text",
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".pdf": "pdf",
+    ".docx": "docx",
+}
+READERS = {"text": 1, "markdown": 1, "html": 1, "pdf": 1, "docx": 1}
+"""Version of each reader; with a new one, files are read again when they are imported again."""
 MAX_BYTES = 50 * 2**20
-MAX_CHARACTERS = 20 * 2**20
 MAX_SOURCE_BYTES = 255
 MAX_METADATA_BYTES = 16 * 2**10
 
@@ -98,6 +114,11 @@ def decode(data: bytes) -> str:
         ) from error
 
 
+def format_of(source: str) -> str:
+    """Return the format that a name stands for; empty if it cannot be read."""
+    return FORMATS.get(PurePosixPath(source).suffix.lower(), "")
+
+
 def document_from_bytes(source: str, data: bytes, metadata: Metadata | None = None) -> RawDocument:
     """Turn the bytes of a file named ``source`` into a document.
 
@@ -105,11 +126,18 @@ def document_from_bytes(source: str, data: bytes, metadata: Metadata | None = No
         DocumentRejected: if the name, the format, the size or the content cannot be used.
     """
     name = check_source(source)
-    if PurePosixPath(name).suffix.lower() not in SUFFIXES:
+    kind = format_of(name)
+    if not kind:
         raise DocumentRejected("document_format", f"'{name}' is not in a format that can be read.")
     if len(data) > MAX_BYTES:
         raise DocumentRejected("document_too_large", f"'{name}' has {len(data):,} bytes; {MAX_BYTES:,} is the limit.")
-    return _document(name, decode(data), data, None, metadata)
+    if kind == "text":
+        parsed = Parsed(decode(data))
+    elif kind == "markdown":
+        parsed = read_markdown(decode(data))
+    else:
+        parsed = shared().read(kind, data)
+    return _document(name, kind, parsed, data, metadata)
 
 
 def document_from_text(
@@ -129,7 +157,12 @@ def document_from_text(
         ) from error
     if len(data) > MAX_BYTES:
         raise DocumentRejected("document_too_large", f"'{name}' has {len(data):,} bytes; {MAX_BYTES:,} is the limit.")
-    return _document(name, _printable(text.removeprefix("\ufeff")), data, title, metadata)
+    if title is not None and not (title.strip() and title.isprintable() and len(title) <= MAX_SOURCE_BYTES):
+        raise DocumentRejected("metadata_invalid", f"The title of '{source}' cannot be used.")
+    whole = _printable(text.removeprefix("\ufeff"))
+    kind = "markdown" if format_of(name) == "markdown" else "text"
+    parsed = read_markdown(whole) if kind == "markdown" else Parsed(whole)
+    return _document(name, kind, replace(parsed, title=title) if title else parsed, data, metadata)
 
 
 def read_file(found: FoundFile) -> RawDocument:
@@ -138,18 +171,24 @@ def read_file(found: FoundFile) -> RawDocument:
     Raises:
         DocumentRejected: if the file cannot be read or used.
     """
-    try:
-        size = found.path.stat().st_size
-        if size > MAX_BYTES:
-            raise DocumentRejected(
-                "document_too_large", f"'{found.source}' has {size:,} bytes; {MAX_BYTES:,} is the limit."
-            )
-        data = found.path.read_bytes()
-    except OSError as error:
-        raise DocumentRejected(
-            "document_unreadable", f"'{found.source}' cannot be read: {error.strerror}."
-        ) from error
-    return replace(document_from_bytes(found.source, data), origin=found.origin)
+    return _read(found, _file_bytes(found))
+
+
+def read_unless_known(found: FoundFile, known: Callable[[str, tuple[str, int]], bool]) -> RawDocument | None:
+    """Read one file of an import; ``None`` if it is known.
+
+    Args:
+        found: the file.
+        known: told the SHA-256 of its bytes, and its format with the version of that format's reader.
+
+    Raises:
+        DocumentRejected: if the file cannot be read or used.
+    """
+    data = _file_bytes(found)
+    kind = format_of(found.source)
+    if known(hashlib.sha256(data).hexdigest(), (kind, READERS.get(kind, 0))):
+        return None
+    return _read(found, data)
 
 
 def find_files(paths: Sequence[Path]) -> Iterator[FoundFile | Rejection]:
@@ -180,7 +219,7 @@ def find_files(paths: Sequence[Path]) -> Iterator[FoundFile | Rejection]:
             elif not file.resolve().is_relative_to(root.resolve()):
                 message = f"'{source}' is a link that leaves its folder."
                 yield Rejection(source, DocumentRejected("document_unreadable", message), origin)
-            elif file.suffix.lower() not in SUFFIXES:
+            elif not format_of(source):
                 message = f"'{source}' is not in a format that can be read."
                 yield Rejection(source, DocumentRejected("document_format", message), origin)
             else:
@@ -189,6 +228,24 @@ def find_files(paths: Sequence[Path]) -> Iterator[FoundFile | Rejection]:
             name = Path(os.path.relpath(str(problem.filename), root)).as_posix() + "/"
             message = f"The folder '{name}' cannot be listed: {problem.strerror}."
             yield Rejection(name, DocumentRejected("document_unreadable", message), origin)
+
+
+def _file_bytes(found: FoundFile) -> bytes:
+    try:
+        size = found.path.stat().st_size
+        if size > MAX_BYTES:
+            raise DocumentRejected(
+                "document_too_large", f"'{found.source}' has {size:,} bytes; {MAX_BYTES:,} is the limit."
+            )
+        return found.path.read_bytes()
+    except OSError as error:
+        raise DocumentRejected(
+            "document_unreadable", f"'{found.source}' cannot be read: {error.strerror}."
+        ) from error
+
+
+def _read(found: FoundFile, data: bytes) -> RawDocument:
+    return replace(document_from_bytes(found.source, data), origin=found.origin)
 
 
 def check_source(source: str) -> str:
@@ -217,23 +274,30 @@ def _walk(path: Path, unlisted: list[OSError]) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith("."))
 
 
-def _document(source: str, text: str, data: bytes, title: str | None, metadata: Metadata | None) -> RawDocument:
+def _document(source: str, kind: str, parsed: Parsed, data: bytes, metadata: Metadata | None) -> RawDocument:
+    text = parsed.text
     if not any(character.isalnum() for character in text):
         raise DocumentRejected("document_empty", f"'{source}' contains no text.")
     if len(text) > MAX_CHARACTERS:
         raise DocumentRejected(
             "document_too_large", f"'{source}' has {len(text):,} characters; {MAX_CHARACTERS:,} is the limit."
         )
-    if title is not None and not (title.strip() and title.isprintable() and len(title) <= MAX_SOURCE_BYTES):
-        raise DocumentRejected("metadata_invalid", f"The title of '{source}' cannot be used.")
+    layout = Layout(parsed.layout.pages, parsed.layout.headings, paragraph_starts(text))
+    if problem := layout_problem(layout, len(text)):
+        raise DocumentRejected("document_damaged", f"'{source}' cannot be read: {problem}.")
+    said = {"author": parsed.author, "date": parsed.date}
+    own = {key: value for key, value in said.items() if value and key not in (metadata or {})}
     return RawDocument(
         source=source,
         text=text,
-        title=title or _title(source, text),
-        language=detect_language(text),
+        title=parsed.title or _title(source, text),
+        language=detect_language(text, parsed.language),
         sha256=hashlib.sha256(data).hexdigest(),
-        metadata=_check_metadata(source, metadata or {}),
+        metadata=_check_metadata(source, {**own, **(metadata or {})}),
         original=None if data == text.encode("utf-8") else data,
+        format=kind,
+        layout=layout,
+        reader=READERS[kind],
     )
 
 

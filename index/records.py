@@ -12,6 +12,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from index.layout import Layout
+
 Scalar: TypeAlias = str | int | float | bool | None
 Metadata: TypeAlias = Mapping[str, Scalar]
 
@@ -50,6 +52,11 @@ class RawDocument:
     """The bytes it was read from, unless they are just the UTF-8 form of ``text``."""
     origin: str = ""
     """The folder an import read it from; empty for a document that was handed in by itself."""
+    format: str = "text"
+    """text, markdown, html, pdf or docx."""
+    layout: Layout = field(default_factory=Layout)
+    reader: int = 1
+    """Version of the code that read it; a later one may read it differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +81,22 @@ class Document:
     characters: int
     passages: int
     metadata: Metadata
+    format: str = "text"
+    pages: int | None = None
+    reader: int = 1
+    """See :class:`RawDocument`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a span is, for a reader with the document in hand. Numbers begin with 1; ``None`` if there is no such."""
+
+    page: int | None
+    last_page: int | None
+    """Only if the span goes on to another page."""
+    section: str | None
+    """The nearest heading above."""
+    paragraph: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from index.catalogue import Catalogue
 from index.encoder import EncodedQuery, Encoder, TokenStates
 from index.errors import DataDamaged, QuestionRejected
 from index.filters import Filters
+from index.fold import fold
 from index.generation import Generation
 from index.projection import centred_cosines
 from index.records import Hit, SearchResult, TokenMatches
@@ -88,7 +89,7 @@ def search(  # noqa: PLR0913 - what a view consists of
     if not 1 <= top_k <= MAX_TOP_K:
         raise QuestionRejected("top_k_invalid", f"top_k is {top_k}.")
     clock = _Clock()
-    (encoded,) = encoder.encode_queries([text])
+    (encoded,) = encoder.encode_queries([fold(text).text])
     asked(encoded)
     vector = encoded.vector[None, :]
     clock.lap("embed")

@@ -11,7 +11,8 @@ from itertools import pairwise
 import sentencex
 
 _PARAGRAPH = re.compile(r"(?:\r\n|\r|\n)[ \t]*(?:\r\n|\r|\n)\s*|[\u2029\f]\s*")
-_LINE = re.compile(r"\r\n|\r|\n|\u2028|\x85")
+_LINE = re.compile(r"(?!(?<=\w[-\u2010\u00ad])(?:\r\n|\r|\n)[^\W\d_])(?:\r\n|\r(?!\n)|(?<!\r)\n)|[\u2028\x85]")
+"""The end of a line, unless a word is divided there."""
 _WRAPPED = range(45, 121)
 """Line lengths of hard-wrapped prose; shorter or longer lines are lines for a reason (headings, verse, lists)."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.encoder import TokenStates, Vectors
+from index.filters import Filters
 from index.records import Document, Passage, RawDocument, Sentence, Span
 
 DEFAULT_COLLECTION = "default"
@@ -126,6 +127,17 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Listing:
+    """Which documents to list."""
+
+    collection: str | None = None
+    """All collections if none is named."""
+    words: str = ""
+    """Part of the source or the title, in upper or lower case."""
+    filters: Filters = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelRow:
     """An embedding model whose vectors are stored."""
 
@@ -146,10 +158,8 @@ class Earlier:
 
 
 def says_the_same(known: Document | None, raw: RawDocument) -> bool:
-    """Whether a stored document is the one that is handed in: the same content, title and metadata."""
-    return known is not None and (known.sha256, known.title, dict(known.metadata), known.characters) == (
-        raw.sha256,
-        raw.title,
-        dict(raw.metadata),
-        len(raw.text),
+    """Whether a stored document is the one that is handed in: the same content, title and metadata, read alike."""
+    return known is not None and (
+        (known.sha256, known.title, dict(known.metadata), known.characters, known.format, known.reader)
+        == (raw.sha256, raw.title, dict(raw.metadata), len(raw.text), raw.format, raw.reader)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,9 +13,10 @@ from index.encoder import EncodedQuery, Encoder
 from index.errors import GenerationNotKept, NotFound
 from index.filters import Filters
 from index.generation import Generation
-from index.records import Document, Passage, SearchResult, Span
+from index.layout import locate
+from index.records import Document, Location, Passage, SearchResult, Span
 from index.search import Ranking, search
-from index.stored import DEFAULT_COLLECTION, Counts
+from index.stored import DEFAULT_COLLECTION, Counts, Listing
 
 
 class Documents(Protocol):
@@ -62,9 +63,17 @@ class Documents(Protocol):
         ...
 
     def documents(
-        self, limit: int, after: int = 0, collection: str | None = None
+        self, limit: int, after: int = 0, listing: Listing | None = None
     ) -> tuple[list[Document], int | None]:
         """List documents in the order they were first added, and the number to continue after, if there are more."""
+        ...
+
+    def count_documents(self, listing: Listing | None = None) -> int:
+        """Count what :meth:`documents` lists altogether."""
+        ...
+
+    def locations(self, places: Sequence[tuple[str, Span]]) -> list[Location]:
+        """Say where spans of documents are: page, section and paragraph, as far as the document has such."""
         ...
 
     def counts(self) -> Counts:
@@ -137,6 +146,14 @@ class View:
         """
         return self.catalogue.text(document_id, self.generation)
 
+    def original(self, document_id: str) -> bytes:
+        """Return the bytes a document was read from.
+
+        Raises:
+            NotFound: if there is none of this id, or its bytes are not known.
+        """
+        return self.catalogue.original(document_id, self.generation)
+
     def passages(self, document_id: str) -> list[Passage]:
         """Return the passages of one document in reading order; none if the document is gone."""
         return self.catalogue.passages(document_id, self.generation, self.state.model)
@@ -163,10 +180,26 @@ class View:
         return min(found, key=lambda document: (document.source != source, document.sha256 != sha256), default=None)
 
     def documents(
-        self, limit: int, after: int = 0, collection: str | None = None
+        self, limit: int, after: int = 0, listing: Listing | None = None
     ) -> tuple[list[Document], int | None]:
         """List documents in the order they were first added, and the number to continue after, if there are more."""
-        return self.catalogue.documents(limit, after, self.generation, self.state.model, collection)
+        return self.catalogue.documents(limit, after, self.generation, self.state.model, listing or Listing())
+
+    def count_documents(self, listing: Listing | None = None) -> int:
+        """Count what :meth:`documents` lists altogether."""
+        return self.catalogue.count_documents(self.generation, listing or Listing())
+
+    def locations(self, places: Sequence[tuple[str, Span]]) -> list[Location]:
+        """Say where spans of documents are: page, section and paragraph, as far as the document has such."""
+        layouts = {document_id: self.catalogue.layout(document_id, self.generation) for document_id, _ in places}
+        found: list[Location] = []
+        for document_id, span in places:
+            place = locate(layouts[document_id], span.start, span.end)
+            heading = place.section and Span(place.section.start, place.section.end)
+            section = heading and self.quote(document_id, heading)
+            title = " ".join(section.split()) if section else None
+            found.append(Location(place.page, place.last_page, title, place.paragraph))
+        return found
 
     def counts(self) -> Counts:
         """Count what there is."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from index import DEFAULT_COLLECTION, Documents, Filters, Hit, Span, View
 from index.errors import SettingsRejected
+from index.records import Location
 from service.abstention import Calibration, confidence, load_calibration
 from service.receipts import Receipt, make_receipt
 from service.statements import Statement, find_statements
@@ -55,6 +56,7 @@ class Citation:
     quote: str
     score: float
     receipt: Receipt
+    location: Location | None = None
     same_as: int | None = None
     """Number of the citation that has all of these words, if this is another source of one statement."""
     differs_from: int | None = None
@@ -71,6 +73,8 @@ class Answer:
     text: str | None
     citations: tuple[Citation, ...]
     closest: tuple[Hit, ...]
+    locations: tuple[Location, ...]
+    """Of the closest."""
     generation: int
     timings_ms: Mapping[str, float]
 
@@ -112,7 +116,9 @@ def answer_question(
         citations: tuple[Citation, ...] = ()
         if probability >= rules.min_confidence:
             citations = tuple(_cite(view, _worth_citing(statements, rules), rules))
-    answerable = bool(citations)
+        answerable = bool(citations)
+        closest = () if answerable else result.hits[:top_k]
+        locations = view.locations([(hit.document.id, hit.passage.span) for hit in closest])
     timings = dict(result.timings_ms)
     timings["total"] = (time.perf_counter() - started) * 1000
     return Answer(
@@ -121,7 +127,8 @@ def answer_question(
         confidence=probability,
         text="\n".join(each.quote for each in citations if each.same_as is None) if answerable else None,
         citations=citations,
-        closest=() if answerable else result.hits[:top_k],
+        closest=closest,
+        locations=tuple(locations),
         generation=result.generation,
         timings_ms=timings,
     )
@@ -149,7 +156,8 @@ def _cite(view: View, statements: Iterable[Statement], rules: AnswerPolicy) -> I
                 number += 1
                 receipt = make_receipt(item.hit.document, view.generation, item.span, quote)
                 differs_from = numbers.get(id(statement.differs_from)) if first is None else None
-                yield Citation(number, item.hit, item.span, quote, item.score, receipt, first, differs_from)
+                (location,) = view.locations([(item.hit.document.id, item.span)])
+                yield Citation(number, item.hit, item.span, quote, item.score, receipt, location, first, differs_from)
                 first = first or number
         if first:
             numbers[id(statement)] = first

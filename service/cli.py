@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -65,7 +65,9 @@ QuestionsOption = Annotated[
 OriginFilters = Annotated[
     list[str] | None,
     typer.Option(
-        "--filter", metavar="FIELD=VALUE", help="source, language, document_id or metadata.KEY; repeatable."
+        "--filter",
+        metavar="FIELD=VALUE",
+        help="source, language, format, date, author, document_id or metadata.KEY; FROM..TO for a range; repeatable.",
     ),
 ]
 AsOfOption = Annotated[
@@ -104,7 +106,7 @@ def _named_failures(command: Callable[P, None]) -> Callable[P, None]:
 @app.command()
 @_named_failures
 def index(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders (.txt, .md).")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
     data: DataOption = None,
     collection: CollectionOption = "default",
     sync: Annotated[
@@ -113,7 +115,7 @@ def index(
     config: ConfigOption = None,
     model: ModelOption = None,
 ) -> None:
-    """Add or update files and folders.
+    """Add or update files and folders: .txt, .md, .html, .pdf and .docx.
 
     Unchanged files are left as they are, so running it again costs little; an import that was interrupted goes on
     where it stopped. With --sync the collection mirrors the folders: what vanished from them is removed, what came
@@ -122,7 +124,8 @@ def index(
     Example: fundstelle index sample --data .demo
     """
     settings = _settings(config, data=data, model=model)
-    from index import Rejection, find_files, read_file
+    from index import Rejection, find_files
+    from index.load import read_unless_known
 
     found = list(find_files(paths))
     left_out = [item for item in found if isinstance(item, Rejection)]
@@ -139,7 +142,11 @@ def index(
 
         for file in files:
             try:
-                batch.append(read_file(file))
+                raw = read_unless_known(file, partial(library.recognise, file, collection=collection))
+                if raw is None:
+                    counts["unchanged"] += 1
+                else:
+                    batch.append(raw)
             except FundstelleError as error:
                 left_out.append(Rejection(file.source, error))
             if sum(len(raw.text) for raw in batch) >= _BATCH_CHARACTERS:
@@ -208,7 +215,8 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
         quote = f"the same words as in [{citation.same_as}]" if citation.same_as else citation.quote
         differs = f" (differs from [{citation.differs_from}])" if citation.differs_from else ""
         typer.echo(f"[{citation.number}] {quote}{differs}")
-        typer.echo(f"    {document.source} {_place(citation.span)}, {document.language}: {document.title}\n")
+        where = "".join(f", {part}" for part in _where(citation.location))
+        typer.echo(f"    {document.source} {_place(citation.span)}{where}, {document.language}: {document.title}\n")
     typer.echo(
         f"confidence {answer.confidence:.2f}, generation {answer.generation}, {answer.timings_ms['total']:.0f} ms"
     )
@@ -236,8 +244,9 @@ def search(  # noqa: PLR0913, PLR0917 - each argument is an option
 
     with _library(settings) as library, library.view(as_of) as view:
         result = view.search(query, top_k, collection, _filters(filters))
+        locations = view.locations([(hit.document.id, hit.passage.span) for hit in result.hits])
     if as_json:
-        typer.echo(search_response(result.hits, result.generation, dict(result.timings_ms)).model_dump_json())
+        typer.echo(search_response(result, locations).model_dump_json())
         return
     for hit in result.hits:
         typer.echo(f"{hit.rank}. {hit.score:.3f} {hit.document.source} {_place(hit.passage.span)}")
@@ -681,7 +690,17 @@ def _filters(given: list[str] | None) -> dict[str, Any]:
         if not equals or not field:
             raise typer.BadParameter(f"'{item}' is not FIELD=VALUE.", param_hint="--filter")
         filters.setdefault(field, []).append(_scalar(value) if field.startswith("metadata.") else value)
-    return {field: values[0] if len(values) == 1 else values for field, values in filters.items()}
+    compiled: dict[str, Any] = {field: values[0] if len(values) == 1 else values for field, values in filters.items()}
+    for field, value in compiled.items():
+        if isinstance(value, str) and ".." in value and (field == "date" or field.startswith("metadata.")):
+            first, _, last = value.partition("..")
+            bounds = {"from": _bound(field, first), "to": _bound(field, last)}
+            compiled[field] = {key: bound for key, bound in bounds.items() if bound != ""}
+    return compiled
+
+
+def _bound(field: str, text: str) -> Any:
+    return _scalar(text) if field.startswith("metadata.") else text
 
 
 def _scalar(text: str) -> Any:
@@ -708,6 +727,14 @@ def _remove_vanished(library: Any, paths: list[Path], found: list[Any], collecti
             message = f"There are no files in '{folder}'; --sync would remove every document that came from it."
             raise NothingReadable("nothing_readable", message)
     return sum(len(library.retain(folder, sources[folder], collection)) for folder in folders)
+
+
+def _where(location: Any) -> Iterator[str]:
+    """Say on which page and in which section something is, as far as its document has such."""
+    if location is not None and location.page:
+        yield f"page {location.page}" if not location.last_page else f"pages {location.page} to {location.last_page}"
+    if location is not None and location.section:
+        yield f'section "{_one_line(location.section, 60)}"'
 
 
 def _receipt_problems(library: Any, file: Path) -> list[str]:

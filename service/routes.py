@@ -12,7 +12,9 @@ import binascii
 import json
 import threading
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -22,6 +24,7 @@ from starlette.datastructures import UploadFile
 
 from index import DEFAULT_COLLECTION, FundstelleError, Library, RawDocument, document_from_bytes, document_from_text
 from index.errors import DocumentRejected, NotFound
+from index.stored import Listing
 from service import schemas
 from service.answer import AnswerPolicy, answer_question
 from service.metrics import EXPOSITION_TYPE, exposition
@@ -99,7 +102,8 @@ def search(request: Request, body: schemas.SearchRequest) -> schemas.SearchRespo
     state = _state(request)
     with state.gate, state.library.view(body.as_of) as view:
         result = view.search(body.query, body.top_k, body.collection, body.filters)
-    return schemas.search_response(result.hits, result.generation, dict(result.timings_ms))
+        locations = view.locations([(hit.document.id, hit.passage.span) for hit in result.hits])
+    return schemas.search_response(result, locations)
 
 
 @router.post("/v1/citations/verify", tags=["questions"], summary="Check a citation's receipt", responses=_REFUSALS)
@@ -161,12 +165,20 @@ def list_documents(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
     collection: Annotated[schemas.CollectionName | None, Query()] = None,
+    q: Annotated[str, Query(max_length=255, description="Part of the source or the title.")] = "",
+    language: Annotated[str | None, Query(max_length=16)] = None,
+    format_: Annotated[str | None, Query(alias="format", max_length=16)] = None,
 ) -> schemas.DocumentList:
     """List documents, a page at a time."""
-    documents, following = _state(request).library.documents(limit, _read_cursor(cursor), collection)
+    wanted = {"language": language, "format": format_}
+    listing = Listing(collection, q, {field: value for field, value in wanted.items() if value is not None})
+    with _state(request).library.view() as view:
+        documents, following = view.documents(limit, _read_cursor(cursor), listing)
+        total = view.count_documents(listing)
     return schemas.DocumentList(
         documents=[schemas.document_body(document) for document in documents],
         next_cursor=None if following is None else _write_cursor(following),
+        total=total,
     )
 
 
@@ -196,6 +208,32 @@ def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResponse:
     """Return a document's text, exactly as cited."""
     text = _state(request).library.text(document_id)
     return PlainTextResponse(text)
+
+
+@router.get(
+    "/v1/documents/{document_id}/original",
+    tags=["documents"],
+    summary="The file a document was read from",
+    response_class=Response,
+    responses={
+        200: {"description": "The file", "content": {"application/octet-stream": {}}},
+        **{status: _REFUSALS[status] for status in (404, 422)},
+    },
+)
+def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
+    """Return the bytes a document was read from, to be saved and not shown: they may be a page with scripts."""
+    library = _state(request).library
+    with library.view() as view:
+        name = PurePosixPath(view.document(document_id).source).name
+        data = view.original(document_id)
+    return Response(
+        data,
+        media_type="application/octet-stream",
+        headers={
+            "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}",
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+        },
+    )
 
 
 @router.delete(

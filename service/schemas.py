@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, StrictStr
 
-from index import Document, Hit
+from index import Document, Hit, SearchResult
 from index.errors import ReceiptsRejected
+from index.records import Location
 from service.answer import Answer, Citation
 from service.receipts import Receipt, Verdict
 
 Scalar = StrictStr | StrictInt | StrictFloat | bool | None
-FilterValues = dict[StrictStr, Scalar | list[Scalar]]
+FilterRange = Annotated[
+    dict[StrictStr, Scalar], Field(description="'from' and 'to', both inclusive; one may be left out.")
+]
+FilterValues = dict[StrictStr, Scalar | list[Scalar] | FilterRange]
 CollectionName = Annotated[
     str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Documents that are searched together.")
 ]
@@ -34,6 +39,7 @@ _RECEIPT_EXAMPLE: dict[str, JsonValue] = {
     "end": 420,
     "quote_sha256": "04ac" * 16,
 }
+_LOCATION_EXAMPLE: dict[str, JsonValue] = {"page": 7, "last_page": None, "section": "Zusagen", "paragraph": 12}
 _PASSAGE_EXAMPLE: dict[str, JsonValue] = {
     "document_id": "5f0c1d2e3a4b5c6d",
     "source": "deutschland-frankreich-hilfe.txt",
@@ -43,6 +49,7 @@ _PASSAGE_EXAMPLE: dict[str, JsonValue] = {
     "end": 528,
     "text": "Deutschland hat Frankreich angeboten, die kurdischen Peschmerga im Norden des Irak weiter ...",
     "score": 0.82,
+    "location": _LOCATION_EXAMPLE,
 }
 _DOCUMENT_EXAMPLE: dict[str, JsonValue] = {
     "id": "5f0c1d2e3a4b5c6d",
@@ -53,6 +60,8 @@ _DOCUMENT_EXAMPLE: dict[str, JsonValue] = {
     "sha256": "9f2b" * 16,
     "characters": 1504,
     "passages": 2,
+    "format": "text",
+    "pages": None,
     "metadata": {},
     "status": "added",
 }
@@ -77,7 +86,10 @@ class AskRequest(Body):
     collection: CollectionName = "default"
     filters: Annotated[
         FilterValues | None,
-        Field(description="Field ('source', 'language', 'document_id', 'metadata.KEY') to one value or a list."),
+        Field(
+            description="Field ('source', 'language', 'format', 'date', 'author', 'document_id', 'metadata.KEY') "
+            "to one value, a list, or a range {'from': ..., 'to': ...}."
+        ),
     ] = None
     as_of: AsOf = None
 
@@ -144,7 +156,9 @@ class DocumentBody(BaseModel):
     sha256: str
     characters: int
     passages: int
-    metadata: dict[str, Any]
+    format: Annotated[str, Field(description="'text', 'markdown', 'html', 'pdf' or 'docx'.")]
+    pages: Annotated[int | None, Field(description="Null for what has no pages.")]
+    metadata: Annotated[dict[str, Any], Field(description="Own, and 'author' and 'date' as the file has them.")]
     status: Annotated[str, Field(description="'added', 'updated', 'unchanged' or, when read, 'indexed'.")]
 
 
@@ -181,12 +195,24 @@ class DocumentList(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"documents": [{**_DOCUMENT_EXAMPLE, "status": "indexed"}], "next_cursor": None}]
+            "examples": [{"documents": [{**_DOCUMENT_EXAMPLE, "status": "indexed"}], "next_cursor": None, "total": 1}]
         }
     )
 
     documents: list[DocumentBody]
     next_cursor: str | None
+    total: Annotated[int, Field(description="How many there are on all pages.")]
+
+
+class LocationBody(BaseModel):
+    """Where something is in its document. Numbers begin with 1; what a document does not have is null."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_LOCATION_EXAMPLE]})
+
+    page: int | None
+    last_page: Annotated[int | None, Field(description="Only if it goes on to another page.")]
+    section: Annotated[str | None, Field(description="The nearest heading above.")]
+    paragraph: int | None
 
 
 class PassageBody(BaseModel):
@@ -202,6 +228,7 @@ class PassageBody(BaseModel):
     end: int
     text: str
     score: float
+    location: LocationBody | None
 
 
 class SearchResponse(BaseModel):
@@ -257,6 +284,7 @@ class CitationBody(BaseModel):
     quote: str
     passage: SurroundingBody
     score: float
+    location: LocationBody | None
     receipt: ReceiptBody
     same_as: Annotated[
         int | None,
@@ -289,6 +317,7 @@ class AskResponse(BaseModel):
                             "Irak weiter zu schulen und logistisch zu unterstützen.",
                             "passage": {key: _PASSAGE_EXAMPLE[key] for key in ("start", "end", "text")},
                             "score": 0.87,
+                            "location": _LOCATION_EXAMPLE,
                             "receipt": _RECEIPT_EXAMPLE,
                             "same_as": None,
                             "differs_from": None,
@@ -385,12 +414,19 @@ def document_body(document: Document, status: str = "indexed") -> DocumentBody:
         sha256=document.sha256,
         characters=document.characters,
         passages=document.passages,
+        format=document.format,
+        pages=document.pages,
         metadata=dict(document.metadata),
         status=status,
     )
 
 
-def passage_body(hit: Hit) -> PassageBody:
+def location_body(location: Location | None) -> LocationBody | None:
+    """Show where something is."""
+    return None if location is None else LocationBody(**asdict(location))
+
+
+def passage_body(hit: Hit, location: Location | None) -> PassageBody:
     """Show a hit."""
     return PassageBody(
         document_id=hit.document.id,
@@ -401,13 +437,16 @@ def passage_body(hit: Hit) -> PassageBody:
         end=hit.passage.span.end,
         text=hit.text,
         score=round(hit.score, 4),
+        location=location_body(location),
     )
 
 
-def search_response(hits: tuple[Hit, ...], generation: int, timings_ms: dict[str, float]) -> SearchResponse:
-    """Show the outcome of a search."""
+def search_response(result: SearchResult, locations: Sequence[Location]) -> SearchResponse:
+    """Show the outcome of a search with the locations of its hits."""
     return SearchResponse(
-        passages=[passage_body(hit) for hit in hits], generation=generation, timings_ms=_rounded(timings_ms)
+        passages=[passage_body(hit, location) for hit, location in zip(result.hits, locations, strict=True)],
+        generation=result.generation,
+        timings_ms=_rounded(dict(result.timings_ms)),
     )
 
 
@@ -419,7 +458,7 @@ def ask_response(answer: Answer) -> AskResponse:
         confidence=round(answer.confidence, 4),
         answer=answer.text,
         citations=[_citation_body(citation) for citation in answer.citations],
-        closest=[passage_body(hit) for hit in answer.closest],
+        closest=[passage_body(hit, location) for hit, location in zip(answer.closest, answer.locations, strict=True)],
         generation=answer.generation,
         timings_ms=_rounded(dict(answer.timings_ms)),
     )
@@ -474,6 +513,7 @@ def _citation_body(citation: Citation) -> CitationBody:
             start=citation.hit.passage.span.start, end=citation.hit.passage.span.end, text=citation.hit.text
         ),
         score=round(citation.score, 4),
+        location=location_body(citation.location),
         receipt=ReceiptBody(
             document_id=receipt.document_id,
             source=receipt.source,

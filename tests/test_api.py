@@ -21,9 +21,9 @@ def client(open_library: Callable[..., Library]) -> Iterator[TestClient]:
 
 
 def add(
-    client: TestClient, source: str = "bridge.txt", text: str = "The bridge closes in October."
+    client: TestClient, source: str = "bridge.txt", text: str = "The bridge closes in October.", **more: object
 ) -> dict[str, Any]:
-    response = client.post("/v1/documents", json={"source": source, "text": text})
+    response = client.post("/v1/documents", json={"source": source, "text": text, **more})
     assert response.status_code == 201, response.text
     document: dict[str, Any] = response.json()["documents"][0]
     return document
@@ -58,7 +58,8 @@ def test_the_whole_way_over_http(client: TestClient) -> None:
 def test_documents_have_the_fields_of_the_contract(client: TestClient) -> None:
     document = add(client)
     assert set(document) == {
-        "id", "collection", "source", "title", "language", "sha256", "characters", "passages", "metadata", "status",
+        "id", "collection", "source", "title", "language", "sha256", "characters", "passages", "format", "pages",
+        "metadata", "status",
     }  # fmt: skip
     assert document["status"] == "added"
     assert add(client)["status"] == "unchanged"
@@ -71,8 +72,74 @@ def test_search(client: TestClient) -> None:
     body = client.post("/v1/search", json={"query": "bridge", "top_k": 3}).json()
     assert set(body) == {"passages", "generation", "timings_ms"}
     assert set(body["passages"][0]) == {
-        "document_id", "source", "title", "language", "start", "end", "text", "score",
+        "document_id", "source", "title", "language", "start", "end", "text", "score", "location",
     }  # fmt: skip
+
+
+def test_documents_are_listed_by_what_they_are(client: TestClient) -> None:
+    add(client, "letters/Ärger.txt", "Der Bürgermeister ärgert sich über die gesperrte Brücke und ihre Kosten.")
+    add(client, "notes/bridge.md", "# The bridge\n\nThe bridge over the Tess closes on 5 October for eleven months.")
+
+    def listed(query: str) -> list[str]:
+        body = client.get(f"/v1/documents?limit=1&{query}").json()
+        found = [document["source"] for document in body["documents"]]
+        while body["next_cursor"]:
+            total = body["total"]
+            body = client.get(f"/v1/documents?limit=1&{query}&cursor={body['next_cursor']}").json()
+            found += [document["source"] for document in body["documents"]]
+            assert body["total"] == total
+        assert len(found) == body["total"]
+        return found
+
+    assert listed("") == ["letters/Ärger.txt", "notes/bridge.md"]
+    assert listed("q=ÄRGER") == ["letters/Ärger.txt"]
+    assert listed("q=the%20Bridge") == ["notes/bridge.md"]
+    assert listed("q=%25") == []  # no pattern, just a sign
+    assert listed("language=de") == ["letters/Ärger.txt"]
+    assert listed("format=markdown") == ["notes/bridge.md"]
+    assert listed("format=pdf&language=de") == []
+
+
+def test_a_file_is_handed_out_as_it_came_in_and_never_shown(client: TestClient) -> None:
+    page = "<title>Brücke</title><script>alert(1)</script><p>Die Brücke ist gesperrt.</p>".encode("cp1252")
+    body = client.post("/v1/documents", files=[("file", ('a "b"/Brücke.html', page, "text/html"))]).json()
+    (document,) = body["documents"]
+    assert document["format"] == "html"
+    original = client.get(f"/v1/documents/{document['id']}/original")
+    assert original.content == page
+    assert original.headers["content-type"] == "application/octet-stream"
+    assert original.headers["content-disposition"] == "attachment; filename*=UTF-8''Br%C3%BCcke.html"
+    assert original.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in original.headers["content-security-policy"]
+    assert client.get("/v1/documents/0000000000000000/original").status_code == 404
+    assert client.get(f"/v1/documents/{document['id']}/text").text == "Die Brücke ist gesperrt."
+
+
+def test_documents_are_filtered_by_ranges(client: TestClient) -> None:
+    for number, (date, year) in enumerate((("2013-12-31", 2013), ("2014-05", 2014), ("2014-12-31", 2014.5))):
+        add(
+            client, f"{number}.txt", f"The bridge was closed, report {number}.", metadata={"date": date, "year": year}
+        )
+    add(client, "none.txt", "The bridge was closed, report without a date.")
+
+    def found(filters: object) -> list[str]:
+        response = client.post("/v1/search", json={"query": "bridge report", "top_k": 10, "filters": filters})
+        assert response.status_code == 200, response.text
+        return sorted(passage["source"][0] for passage in response.json()["passages"])
+
+    assert found({"date": {"from": "2014"}}) == ["1", "2"]
+    assert found({"date": {"to": "2014"}}) == ["0", "1", "2"]
+    assert found({"date": {"from": "2013-12-31", "to": "2014-06"}}) == ["0", "1"]
+    assert found({"date": "2014-05"}) == ["1"]
+    assert found({"metadata.year": {"from": 2014}}) == ["1", "2"]
+    assert found({"metadata.year": {"to": 2014}}) == ["0", "1"]
+    assert found({"metadata.year": {"from": "2014"}}) == []  # a number is no text
+    assert found({"source": {"from": "1", "to": "1"}}) == ["1"]
+    for wrong in ({}, {"from": None}, {"from": 1, "to": "2"}, {"between": 1}, {"from": True}):
+        response = client.post("/v1/search", json={"query": "bridge", "filters": {"date": wrong}})
+        assert response.json()["error"]["code"] == "filter_invalid", wrong
+    response = client.post("/v1/search", json={"query": "bridge", "filters": {"nothing": {"from": 1}}})
+    assert response.json()["error"]["code"] == "filter_invalid"
 
 
 def test_documents_are_listed_in_pages(client: TestClient) -> None:
@@ -144,7 +211,7 @@ def test_a_long_single_line_is_a_document(client: TestClient) -> None:
         ({"question": "x", "top_k": "3"}, "request_invalid"),
         ({"question": "x", "topk": 3}, "request_invalid"),
         ({"question": "x", "collection": "No Such Name"}, "request_invalid"),
-        ({"question": "x", "filters": {"author": "y"}}, "filter_invalid"),
+        ({"question": "x", "filters": {"writer": "y"}}, "filter_invalid"),
         ({}, "request_invalid"),
         ([], "request_invalid"),
     ],

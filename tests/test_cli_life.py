@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result
 from index import EMBEDDED_MODEL, Library, document_from_text
 from index.encoder import EncodedPassages, EncoderInfo, Vectors
 from index.errors import ModelUnavailable
+from index.stored import Listing
 from service.cli import app
 from tests.conftest import ROOT
 from tests.tiny import DIMENSION, TinyEncoder
@@ -104,7 +105,7 @@ def as_json(*arguments: object) -> dict[str, Any]:
 def sources(data: Path, collection: str = "default", model: str = EMBEDDED_MODEL) -> set[str]:
     with Library(data, TinyEncoder(model), writable=False) as library:
         assert library.problems() == []
-        return {document.source for document in library.documents(100, collection=collection)[0]}
+        return {document.source for document in library.documents(100, listing=Listing(collection))[0]}
 
 
 def found(query: str, *arguments: object) -> list[str]:

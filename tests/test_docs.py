@@ -176,7 +176,9 @@ def flags() -> dict[str, str]:
 
 def modules() -> set[str]:
     found = {
-        f"{package}.{file.stem}" for package in ("index", "service", "eval") for file in (ROOT / package).glob("*.py")
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for package in ("index", "service", "eval")
+        for file in (ROOT / package).rglob("*.py")
     }
     return {name for name in found if not name.endswith(("__init__", "__main__"))}
 

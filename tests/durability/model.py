@@ -45,6 +45,7 @@ from index.errors import GenerationNotKept, NotFound
 from index.generation import Layer
 from index.library import Added
 from index.records import Document, RawDocument, Scalar
+from index.stored import Listing
 from index.view import View
 from tests import tiny
 from tests.durability.common import finish, parse_arguments
@@ -497,7 +498,7 @@ def list_all(view: View, collection: str, limit: int) -> list[Document]:
     found: list[Document] = []
     after: int | None = 0
     while after is not None:
-        documents, after = view.documents(limit, after, collection)
+        documents, after = view.documents(limit, after, Listing(collection))
         assert len(documents) <= limit
         found += documents
     return found

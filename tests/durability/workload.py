@@ -22,6 +22,7 @@ from typing import TypeAlias
 from index import Library, Options
 from index.errors import FundstelleError, GenerationNotKept, ModelMismatch
 from index.records import RawDocument
+from index.stored import Listing
 from index.view import View
 from tests import tiny
 from tests.durability.common import Ended
@@ -392,7 +393,7 @@ def _listed(view: View) -> list[tuple[Key, str]]:
     for collection in COLLECTIONS:
         after: int | None = 0
         while after is not None:
-            documents, after = view.documents(7, after, collection)
+            documents, after = view.documents(7, after, Listing(collection))
             listed += [((document.collection, document.source), view.text(document.id)) for document in documents]
     return listed
 

@@ -1,0 +1,188 @@
+"""Files that others made are read in a process that can be killed: this is the side that asks.
+
+A worker process is kept; for each file it forks a child with limits on time, memory and files, so that a file made
+to exhaust whoever reads it costs one child. Children run at low priority: questions go first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from index.errors import DocumentRejected
+from index.reading.parsed import Parsed, from_json
+from index.sandbox_worker import LENGTH, MAX_ANSWER
+
+_ROOT = Path(__file__).parent.parent
+_START = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from index.sandbox_worker import main; main()"
+_PATIENCE = 10.0
+"""Seconds beyond the child's own limit after which the worker itself is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What reading one file may take."""
+
+    cpu_seconds: float = 20.0
+    cpu_seconds_a_mebibyte: float = 4.0
+    """More for large files: a book of a thousand pages takes a minute."""
+    most_cpu_seconds: float = 120.0
+    wall_factor: float = 3.0
+    """Seconds on the clock for each of the processor: children wait for questions."""
+    memory: int = 2**30
+    """Bytes of address space."""
+
+    def cpu(self, size: int) -> float:
+        """Return the seconds of processor time for a file of ``size`` bytes."""
+        return min(self.most_cpu_seconds, self.cpu_seconds + self.cpu_seconds_a_mebibyte * size / 2**20)
+
+
+class Sandbox:
+    """Reads files in other processes; safe to use from any thread."""
+
+    def __init__(self, workers: int = 2, limits: Limits | None = None) -> None:
+        """Prepare; the first file starts a process.
+
+        Args:
+            workers: how many files are read at the same time.
+            limits: for each of them.
+        """
+        self.limits = limits or Limits()
+        self._free = threading.Semaphore(workers)
+        self._idle: list[_Worker] = []
+        self._lock = threading.Lock()
+
+    def read(self, kind: str, data: bytes) -> Parsed:
+        """Read a file.
+
+        Args:
+            kind: ``html``, ``pdf`` or ``docx``.
+            data: the file.
+
+        Raises:
+            DocumentRejected: if it is damaged, encrypted, empty, or takes more than the limits allow.
+        """
+        with self._worker() as worker:
+            answer = worker.ask(kind, data, self.limits)
+        if rejected := answer.get("rejected"):
+            code, message, hint = rejected
+            raise DocumentRejected(str(code), str(message), str(hint))
+        if parsed := answer.get("parsed"):
+            return from_json(parsed)
+        raise _failure(str(answer.get("failed")))
+
+    def close(self) -> None:
+        """End the idle processes; a later file starts another."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for worker in idle:
+            worker.end()
+
+    @contextlib.contextmanager
+    def _worker(self) -> Iterator[_Worker]:
+        with self._free:
+            with self._lock:
+                worker = self._idle.pop() if self._idle else None
+            worker = worker or _Worker()
+            try:
+                yield worker
+            except BaseException:
+                worker.end()
+                raise
+            with self._lock:
+                self._idle.append(worker)
+
+
+class _Worker:
+    """One process that reads one file at a time."""
+
+    def __init__(self) -> None:
+        # Its own session: a Ctrl-C at the terminal reaches us, and the pipe's end reaches it. Nothing of our
+        # environment is any business of a file's reader.
+        self._process = subprocess.Popen(  # noqa: S603
+            [sys.executable, "-I", "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            start_new_session=True,
+        )
+
+    def ask(self, kind: str, data: bytes, limits: Limits) -> dict[str, Any]:
+        """Send a file and wait for what becomes of it.
+
+        Raises:
+            DocumentRejected: if the process is lost.
+        """
+        cpu = limits.cpu(len(data))
+        wall = cpu * limits.wall_factor
+        header = {
+            "format": kind,
+            "bytes": len(data),
+            "cpu_seconds": max(1, round(cpu)),
+            "seconds": wall,
+            "memory": limits.memory,
+        }
+        encoded = json.dumps(header).encode()
+        overdue = threading.Timer(wall + _PATIENCE, self._process.kill)
+        overdue.start()
+        try:
+            assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101
+            self._process.stdin.write(LENGTH.pack(len(encoded)) + encoded + data)
+            self._process.stdin.flush()
+            (length,) = LENGTH.unpack(_exactly(self._process.stdout, LENGTH.size))
+            if length > 2 * MAX_ANSWER:
+                raise OSError("too long")
+            answer: dict[str, Any] = json.loads(_exactly(self._process.stdout, length))
+        except (OSError, ValueError) as error:
+            raise _failure("crash") from error
+        finally:
+            overdue.cancel()
+        return answer
+
+    def end(self) -> None:
+        """End the process and whatever it started; it may be in the middle of something."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, 9)
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        self._process.wait()
+
+
+def _exactly(stream: Any, size: int) -> bytes:
+    data: bytes = stream.read(size)
+    if len(data) != size:
+        raise OSError("the reading process is gone")
+    return data
+
+
+def _failure(reason: str) -> DocumentRejected:
+    if reason == "time":
+        return DocumentRejected("document_too_complex", "The file takes too long to read.")
+    if reason == "memory":
+        return DocumentRejected("document_too_complex", "The file takes too much memory to read.")
+    return DocumentRejected("document_damaged", "The file makes its reader crash.")
+
+
+_shared: Sandbox | None = None
+_making = threading.Lock()
+
+
+def shared() -> Sandbox:
+    """Return the sandbox of this process."""
+    global _shared  # noqa: PLW0603 - one pool of processes, whoever asks
+    with _making:
+        if _shared is None:
+            _shared = Sandbox()
+        return _shared

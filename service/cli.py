@@ -112,6 +112,9 @@ def index(
     sync: Annotated[
         bool, typer.Option("--sync", help="Also remove documents whose file is gone from the folders named.")
     ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write what became of each file, as JSON lines.")
+    ] = None,
     config: ConfigOption = None,
     model: ModelOption = None,
 ) -> None:
@@ -124,6 +127,8 @@ def index(
     Example: fundstelle index sample --data .demo
     """
     settings = _settings(config, data=data, model=model)
+    if report is not None:
+        _expect_writable(report)
     from index import Rejection, find_files
     from index.load import read_unless_known
 
@@ -131,6 +136,7 @@ def index(
     left_out = [item for item in found if isinstance(item, Rejection)]
     files = [item for item in found if not isinstance(item, Rejection)]
     counts = {"added": 0, "updated": 0, "unchanged": 0}
+    fates: list[dict[str, Any]] = []
     with _library(settings, writable=True) as library, _progress() as progress:
         task = progress.add_task("Indexing", total=len(files))
         batch: list[Any] = []
@@ -138,6 +144,7 @@ def index(
         def flush() -> None:
             for item in library.store(batch, collection):
                 counts[item.outcome] += 1
+                fates.append({"source": item.document.source, "status": item.outcome, "id": item.document.id})
             batch.clear()
 
         for file in files:
@@ -145,6 +152,7 @@ def index(
                 raw = read_unless_known(file, partial(library.recognise, file, collection=collection))
                 if raw is None:
                     counts["unchanged"] += 1
+                    fates.append({"source": file.source, "status": "unchanged"})
                 else:
                     batch.append(raw)
             except FundstelleError as error:
@@ -159,6 +167,8 @@ def index(
         totals = library.counts()
     for rejection in left_out:
         _errors.print(f"left out: {rejection.error.code}: {rejection.error}", markup=False)
+    if report is not None:
+        _write_report(report, fates, left_out)
     if not sum(counts.values()) + removed:
         reasons = "; ".join(sorted({f"{item.source} ({item.error.code})" for item in left_out})[:5])
         message = "None of the files could be read" if left_out else "There are no files"
@@ -709,6 +719,26 @@ def _scalar(text: str) -> Any:
     except ValueError:
         return text
     return text if isinstance(value, dict | list) else value
+
+
+def _expect_writable(file: Path) -> None:
+    """See that a file can be written before work is done for it."""
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise typer.BadParameter(f"'{file}' cannot be written: {error.strerror}.", param_hint="--report") from error
+
+
+def _write_report(file: Path, fates: list[dict[str, Any]], left_out: list[Any]) -> None:
+    """Write a line for each file: its source with its status, and why it was left out."""
+    rejected = [
+        {"source": item.source, "status": "rejected", "code": item.error.code, "message": item.error.message}
+        for item in left_out
+    ]
+    lines = [
+        json.dumps(fate, ensure_ascii=False) for fate in sorted([*fates, *rejected], key=lambda it: it["source"])
+    ]
+    file.write_text("".join(f"{line}\n" for line in lines), "utf-8", "backslashreplace")
 
 
 def _remove_vanished(library: Any, paths: list[Path], found: list[Any], collection: str) -> int:

@@ -161,9 +161,23 @@ def test_one_bad_file_stops_nothing(tmp_path: Path) -> None:
     (folder / "bad.txt").write_bytes(b"\0")
     with (folder / "huge.txt").open("wb") as stream:
         stream.truncate(200 * 2**20)
-    done = run("index", str(folder), "--data", str(tmp_path / "data"))
-    assert "1 added, 0 updated, 0 unchanged, 2 left out." in done.stdout
-    assert "document_too_large" in done.stderr
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7\nnothing else")
+    (folder / "page.html").write_text("<h1>The tower</h1><p>It was built in 1420.")
+    report = tmp_path / "report.jsonl"
+    for outcome in ("added", "unchanged"):
+        done = run("index", str(folder), "--data", str(tmp_path / "data"), "--report", str(report))
+        assert f"2 {outcome}" in done.stdout
+        assert "3 left out." in done.stdout
+        assert "document_too_large" in done.stderr
+        fates = {line["source"]: line for line in map(json.loads, report.read_text().splitlines())}
+        assert {source: fate["status"] for source, fate in fates.items()} == {
+            "bad.txt": "rejected", "broken.pdf": "rejected", "huge.txt": "rejected",
+            "good.txt": outcome, "page.html": outcome,
+        }  # fmt: skip
+        assert fates["broken.pdf"]["code"] == "document_damaged"
+        assert "not a PDF" in fates["broken.pdf"]["message"]
+    unwritable = run("index", str(folder), "--data", str(tmp_path / "data"), "--report", str(tmp_path), code=2)
+    assert "--report" in unwritable.stderr
 
 
 def test_help_has_an_example_for_every_command() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,19 +20,6 @@ _MOST_TWINS = 100
 _TWIN = 1e-5
 _TIE = 1e-6
 _LOST_AT_MOST = 0.01
-
-
-def exact_neighbours(chunks: Iterable[NDArray[np.floating[Any]]], queries: Vectors, k: int) -> NDArray[np.int64]:
-    """Return the positions of each query's nearest vectors, by comparing with all of them as they pass by.
-
-    Returns:
-        Shape (queries, k), best first, equal cosines in order of position; fewer columns if there are fewer vectors.
-    """
-    nearest = Nearest(queries, k)
-    for chunk in chunks:
-        for start in range(0, len(chunk), BLOCK):
-            nearest.watch(np.asarray(chunk[start : start + BLOCK], np.float32))
-    return nearest.positions[:, : nearest.seen]
 
 
 class Nearest:

@@ -112,21 +112,11 @@ def _with_effort(
     if index.kind is Kind.FLAT:
         return index
     while True:
-        recall = _recall(index, queries, exact, alive)
+        recall = index.measure_recall(queries, exact.tolist(), None if alive.all() else alive)
         harder = index.with_effort(index.effort * 2)
         if recall >= min_recall or harder.effort == index.effort:
             return index.with_recall(recall)
         index = harder
-
-
-def _recall(index: VectorIndex, queries: Vectors, exact: NDArray[np.int64], alive: NDArray[np.bool_]) -> float:
-    """Return the mean share of each question's true neighbours that a search finds."""
-    mask = None if alive.all() else alive
-    shares = []
-    for query, wanted in zip(queries, exact.tolist(), strict=True):
-        found = {position for position, _ in index.search(query[None, :], len(wanted), mask)}
-        shares.append(len(found.intersection(wanted)) / max(len(wanted), 1))
-    return float(np.mean(shares))
 
 
 def _exact(

@@ -35,6 +35,11 @@ class Kept(Protocol):
         ...
 
     @property
+    def generation(self) -> int:
+        """What searches see; while it stays, nothing needs to be counted again."""
+        ...
+
+    @property
     def questions_asked(self) -> int:
         """How many questions there were."""
         ...
@@ -48,6 +53,7 @@ class Upkeep:
         self._seconds = seconds
         self._least = least
         self._measured_at = 0
+        self._settled_at: int | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -71,8 +77,11 @@ class Upkeep:
                 _log.exception("upkeep failed; it is tried again")
 
     def _look(self) -> None:
-        if self._kept.worth_compacting(self._least):
-            self._kept.compact()
+        generation = self._kept.generation
+        if generation != self._settled_at:
+            if self._kept.worth_compacting(self._least) and not self._kept.compact():
+                return  # another change came in between, or the disk is full: look again
+            self._settled_at = generation
         if self._kept.questions_asked - self._measured_at >= _QUESTIONS:
             self._measured_at = self._kept.questions_asked
             self._kept.measure_recall()

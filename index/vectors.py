@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from index.encoder import Vectors
 from index.errors import DataDamaged
-from index.recall import BLOCK, NEIGHBOURS, Probes, exact_neighbours, least_effort, mean_share
+from index.recall import BLOCK, Probes, least_effort, mean_share
 
-__all__ = ["IndexBuilder", "Kind", "VectorIndex", "exact_neighbours", "kind_for", "sample_size"]
+__all__ = ["IndexBuilder", "Kind", "VectorIndex", "kind_for", "sample_size"]
 
 FLAT_LIMIT = 50_000
 SQ8_LIMIT = 600_000
@@ -195,14 +195,20 @@ class VectorIndex:
         return _stubless.SearchParameters(sel=selector)
 
     def measure_recall(
-        self, queries: Vectors, exact: Sequence[Sequence[int]], effort: int | None = None, k: int = NEIGHBOURS
+        self, queries: Vectors, exact: Sequence[Sequence[int]], allowed: NDArray[np.bool_] | None = None
     ) -> float:
-        """Return the mean share of each query's ``k`` true neighbours that is found, 1.0 if there are none."""
-        wanted = [set(positions[:k]) for positions in exact]
-        index = self if effort is None else self.with_effort(effort)
-        with _threads(1):
-            found = index.positions(queries, k)
-        return mean_share([(row, truth, len(truth)) for row, truth in zip(found, wanted, strict=True)])
+        """Return the mean share of each query's true neighbours that a search finds, 1.0 if there are none.
+
+        Args:
+            queries: shape (n, dimension).
+            exact: for each query the positions it should find.
+            allowed: as in :meth:`search`.
+        """
+        rows = []
+        for query, wanted in zip(queries, exact, strict=True):
+            found = [position for position, _ in self.search(query[None, :], len(wanted), allowed)] if wanted else []
+            rows.append((found, set(wanted), len(wanted)))
+        return mean_share(rows)
 
     def positions(self, queries: Vectors, k: int) -> list[list[int]]:
         """Return the nearest positions of many queries, perhaps fewer than asked for; to measure with."""

@@ -216,12 +216,18 @@ class Kept:
     def __init__(self) -> None:
         self.questions_asked = 0
         self.measured = 0
+        self.generation = 0
+        self.counted = 0
+        self.worth_it = False
+        self.succeeds = True
 
     def worth_compacting(self, least: int = 0) -> bool:
-        return False
+        self.counted += 1
+        return self.worth_it
 
     def compact(self) -> bool:
-        raise AssertionError("it is not worth it")
+        assert self.worth_it
+        return self.succeeds
 
     def measure_recall(self) -> None:
         self.measured += 1
@@ -234,6 +240,18 @@ def test_recall_is_looked_at_every_thousand_questions() -> None:
         kept.questions_asked = asked
         upkeep._look()
         assert kept.measured == measured, asked
+
+
+def test_what_changed_is_counted_once_for_each_change() -> None:
+    kept = Kept()
+    upkeep = Upkeep(kept)
+    for generation, worth_it, succeeds, counted in (
+        (0, False, True, 1), (0, True, True, 1), (1, True, False, 2), (1, True, False, 3), (1, True, True, 4),
+        (1, True, True, 4), (2, False, True, 5),
+    ):  # fmt: skip
+        kept.generation, kept.worth_it, kept.succeeds = generation, worth_it, succeeds
+        upkeep._look()
+        assert kept.counted == counted, (generation, worth_it, succeeds)
 
 
 # ---- where it is shown ---------------------------------------------------------------------------------------

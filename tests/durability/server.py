@@ -199,7 +199,7 @@ def serve(folder: Path, *, background: bool) -> None:
     began = time.perf_counter()
     # What takes time here and is not looked at: the same words again and again, and loading the language model.
     mock.patch.object(tiny, "direction", functools.cache(tiny.direction)).start()
-    mock.patch("index.load.detect_language", lambda text: "de").start()
+    mock.patch("index.load.detect_language", lambda text, declared="": "de").start()
     with _open(folder, Options(ranking=_RANKING, background=background)) as library:
         faulthandler.register(signal.SIGQUIT)
         swaps = _Swaps(library)

@@ -8,10 +8,8 @@ weights come from docs/decisions/0004-ranking.md.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +25,6 @@ _WORDS = 1.0
 _LENGTH = 0.01
 _USUAL_LENGTH = 200
 _TOTAL = _PASSAGE + _SENTENCE + _WORDS
-
-_BREAK = re.compile(r"\n[^\S\n]*\r?\n|\r[^\S\n]*\r")
-_ENDS = re.compile(r"[.!?…:;。！？।؟][\"'»«”“’‘)\]]*\Z")
-_LONGEST_HEADING = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +56,10 @@ def windows(hit: Hit) -> Iterator[Evidence]:
     """Yield every run of one to three neighbouring sentences that is short enough to be quoted."""
     spans = [sentence.span for sentence in hit.sentences]
     words = _word_matches(hit)
-    parted = _parted(hit)
     for first in range(len(spans)):
         for last in range(first, min(first + MAX_SENTENCES, len(spans))):
             span = Span(spans[first].start, spans[last].end)
-            if len(span) > QUOTE_CHARACTERS or (last > first and parted[last - 1]):
+            if len(span) > QUOTE_CHARACTERS:
                 break
             cosine = max(hit.sentence_cosines[first : last + 1])
             word_match = cosine if words is None else float(words[last - first][first])
@@ -74,22 +67,6 @@ def windows(hit: Hit) -> Iterator[Evidence]:
             own = _SENTENCE * (cosine + hit.language_shift) + _WORDS * (word_match + hit.language_shift)
             score = (_PASSAGE * hit.score + own + brevity) / _TOTAL
             yield Evidence(hit, span, score, cosine, word_match)
-
-
-def _parted(hit: Hit) -> list[bool]:
-    """Say for each sentence but the last whether a heading parts it from the next: no quote runs over one.
-
-    A heading is a short paragraph of its own that does not end as a sentence does.
-    """
-    origin = hit.passage.span.start
-    spans = [(sentence.span.start - origin, sentence.span.end - origin) for sentence in hit.sentences]
-    breaks = [bool(_BREAK.search(hit.text, end, start)) for (_, end), (start, _) in pairwise(spans)]
-    alone = [before and after for before, after in pairwise([True, *breaks, True])]
-    headings = [
-        own and end - start <= _LONGEST_HEADING and not _ENDS.search(hit.text, start, end)
-        for own, (start, end) in zip(alone, spans, strict=True)
-    ]
-    return [here or following for here, following in pairwise(headings)]
 
 
 def _word_matches(hit: Hit) -> list[NDArray[np.float32]] | None:

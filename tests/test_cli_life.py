@@ -278,7 +278,7 @@ def test_removing_touches_one_collection(data: Path, docs: Path) -> None:
         ((), 2, "Say which documents"),
         (("--filter", "bridge.txt"), 2, "is not FIELD=VALUE"),
         (("--filter", "=bridge.txt"), 2, "is not FIELD=VALUE"),
-        (("--filter", "author=x"), 1, "fundstelle: filter_invalid:"),
+        (("--filter", "writer=x"), 1, "fundstelle: filter_invalid:"),
         (("--filter", "metadata.=x"), 1, "fundstelle: filter_invalid:"),
         (("--filter", "source=bridge.txt", "--filter", "nothing=1"), 1, "fundstelle: filter_invalid:"),
     ],

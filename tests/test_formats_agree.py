@@ -72,7 +72,7 @@ def test_the_same_sentence_on_the_right_page(libraries: dict[str, Library], ques
                 assert citation.location.section in {article.section_of(quoted[0]), article.title}
             if kind != "pdf":
                 assert citation.location.page is None
-    # A quote may have a sentence more in one format, where a heading is written differently; what answers is the same.
+    # A quote may have a sentence more in one format, where a heading is written differently; the answer is the same.
     shared = set.intersection(*(sentences_in(citation) for citation in first.values()))
     assert shared, {kind: citation.quote for kind, citation in first.items()}
     assert len({Path(citation.hit.document.source).stem for citation in first.values()}) == 1

@@ -6,6 +6,7 @@ to exhaust whoever reads it costs one child. Children run at low priority: quest
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -91,6 +92,9 @@ class Sandbox:
         with self._free:
             with self._lock:
                 worker = self._idle.pop() if self._idle else None
+            if worker is not None and not worker.lives():  # no file's fault: it was idle
+                worker.end()
+                worker = None
             worker = worker or _Worker()
             try:
                 yield worker
@@ -116,6 +120,10 @@ class _Worker:
             env={"PATH": os.defpath, "LANG": "C.UTF-8"},
             start_new_session=True,
         )
+
+    def lives(self) -> bool:
+        """Whether the process is still there."""
+        return self._process.poll() is None
 
     def ask(self, kind: str, data: bytes, limits: Limits) -> dict[str, Any]:
         """Send a file and wait for what becomes of it.
@@ -185,4 +193,5 @@ def shared() -> Sandbox:
     with _making:
         if _shared is None:
             _shared = Sandbox()
+            atexit.register(_shared.close)
         return _shared

@@ -1,8 +1,8 @@
 """A document's text into passages and sentences with exact offsets.
 
-The pieces are merged by langchain-text-splitters, which this module alone knows. Its ``add_start_index`` looks each
-chunk up in the text and fails when words repeat or lengths are not characters; here nothing is looked up: the
-pieces partition the text, so every offset is a running sum.
+The pieces are merged by langchain-text-splitters (:mod:`index.merge`). Its ``add_start_index`` looks each chunk up in
+the text and fails when words repeat or lengths are not characters; here nothing is looked up: the pieces partition
+the text, so every offset is a running sum.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-
-from langchain_text_splitters import TextSplitter
 
 from index.errors import DataDamaged
 from index.records import Cut, Span
@@ -27,19 +25,6 @@ _WORD = re.compile(r"\s+|(?<=[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30
 """White space, and any place in scripts that are written without it (Thai, Lao, Burmese, Khmer, CJK)."""
 
 
-class _Merger(TextSplitter):
-    """Merges pieces into chunks of at most ``size`` characters without dropping any."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(chunk_size=size, chunk_overlap=0, strip_whitespace=False)
-
-    def split_text(self, text: str) -> list[str]:
-        return self.merge([text])
-
-    def merge(self, pieces: Sequence[str]) -> list[str]:
-        return self._merge_splits(pieces, "")
-
-
 def cut(text: str, language: str, passage_characters: int = PASSAGE_CHARACTERS) -> Cut:
     """Divide ``text`` into passages, and each passage into sentences.
 
@@ -52,7 +37,9 @@ def cut(text: str, language: str, passage_characters: int = PASSAGE_CHARACTERS) 
         language: ISO 639-1 code for the sentence splitter.
         passage_characters: the size passages are merged up to; at least ``QUOTE_CHARACTERS``.
     """
-    merger = _Merger(passage_characters)
+    from index.merge import Merger
+
+    merger = Merger(passage_characters)
     blocks: list[str] = []
     for paragraph in split_paragraphs(text):
         fits = len(paragraph) <= passage_characters
@@ -76,7 +63,9 @@ def _units(paragraph: str, language: str) -> Iterator[str]:
 
 def _divide(sentence: str) -> list[str]:
     """Cut an overlong sentence into clauses, merged up to the longest quote; then words, then anywhere."""
-    merger = _Merger(QUOTE_CHARACTERS)
+    from index.merge import Merger
+
+    merger = Merger(QUOTE_CHARACTERS)
     pieces = [sentence]
     steps: list[Callable[[str], list[str]]] = [
         lambda piece: _split_after(_CLAUSE, piece),

@@ -25,7 +25,7 @@ VENDORS = {
     "charset_normalizer": r"index\.load",
     "faiss": r"index\.vectors",
     # The trivial baseline is the splitter as everyone uses it.
-    "langchain_text_splitters": r"index\.chunk|eval\.systems",
+    "langchain_text_splitters": r"index\.merge|eval\.systems",
     "bm25s": r"eval\.systems",
     "ir_measures": r"eval\.measures",
     "jinja2": r"eval\.report",

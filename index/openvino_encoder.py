@@ -22,11 +22,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
 
 from index.encoder import EncodedPassages, EncodedQuery, EncoderInfo, TokenStates, Vectors
 from index.errors import ModelUnavailable
 from index.projection import Projection, load_projection
+from index.tokenizer import LibraryTokenizer, TextTokenizer, Tokens
+from index.unigram import open_unigram
 
 # OpenVINO reports each import of itself to an analytics server, unless its telemetry cannot be imported.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -77,11 +78,9 @@ class OpenVinoEncoder:
         self._positions: NDArray[np.float32] = (
             tensors["embeddings.position_embeddings.weight"] + tensors["embeddings.token_type_embeddings.weight"][0]
         )
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer: TextTokenizer = open_unigram(folder) or LibraryTokenizer(folder / "tokenizer.json")
         self.model_fingerprint = fingerprint
         """Of the model alone; what a projection fitted for it must carry."""
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
         core = openvino.Core()
         bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if bf16 else "f32"
@@ -157,13 +156,12 @@ class OpenVinoEncoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """See :class:`index.encoder.Encoder`."""
-        encodings = self._tokenizer.encode_batch_fast([self._passage_prompt + text for text in texts])
-        return [len(encoding) for encoding in encodings]
+        return self._tokenizer.count([self._passage_prompt + text for text in texts])
 
     def folded_tokens(self) -> NDArray[np.int64]:
         """Return for each token id the least id of those that differ from it in case only; shape (vocabulary,)."""
         first: dict[str, int] = {}
-        pieces = sorted(self._tokenizer.get_vocab().items(), key=lambda item: item[1])
+        pieces = sorted(self._tokenizer.vocabulary().items(), key=lambda item: item[1])
         folded = np.arange(1 + max(id_ for _, id_ in pieces))
         for piece, id_ in pieces:
             folded[id_] = first.setdefault(piece.casefold(), id_)
@@ -186,10 +184,8 @@ class OpenVinoEncoder:
     def _encode(self, prompt: str, texts: Sequence[str], want: str = "") -> tuple[Vectors, list[_States]]:
         limit = self.info.max_tokens
         inputs = [
-            _Tokens(encoding, prompt + text, len(prompt), limit)
-            for encoding, text in zip(
-                self._tokenizer.encode_batch([prompt + text for text in texts]), texts, strict=True
-            )
+            _Tokens(tokens, prompt + text, len(prompt), limit)
+            for tokens, text in zip(self._tokenizer.encode([prompt + text for text in texts]), texts, strict=True)
         ]
         vectors = np.empty((len(texts), self.info.dimension), np.float32)
         states: list[_States] = [_NO_STATES] * len(texts)
@@ -266,8 +262,8 @@ class _Tokens:
 
     __slots__ = ("content", "ids", "starts")
 
-    def __init__(self, encoding: Encoding, text: str, prompt: int, limit: int) -> None:
-        ids, offsets = encoding.ids, encoding.offsets
+    def __init__(self, tokens: Tokens, text: str, prompt: int, limit: int) -> None:
+        ids, offsets = tokens.ids, tokens.offsets
         if len(ids) > limit:
             ids, offsets = [*ids[: limit - 1], ids[-1]], [*offsets[: limit - 1], offsets[-1]]
         self.ids: list[int] = ids

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import copy
 import json
+import mmap
+import os
 import queue
 import struct
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +34,9 @@ from index.unigram import open_unigram
 
 # OpenVINO reports each import of itself to an analytics server, unless its telemetry cannot be imported.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+# What is prepared for each shape met is kept, a megabyte or two a shape, up to a thousand of them. Texts to index
+# come in ever new shapes, and to prepare one again costs no time that could be measured.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 import openvino  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
@@ -73,7 +79,8 @@ class OpenVinoEncoder:
         self._query_prompt = prompts.get("query", "")
         self._passage_prompt = prompts.get("document", prompts.get("passage", ""))
         limit = min(settings.get("max_seq_length") or 512, config["max_position_embeddings"])
-        tensors = _tensors(folder / "model.safetensors")
+        weights = _Weights(folder / "model.safetensors")
+        tensors = weights.tensors
         self._words = tensors["embeddings.word_embeddings.weight"]
         self._positions: NDArray[np.float32] = (
             tensors["embeddings.position_embeddings.weight"] + tensors["embeddings.token_type_embeddings.weight"][0]
@@ -86,23 +93,20 @@ class OpenVinoEncoder:
         precision = "bf16" if bf16 else "f32"
         graph = _graph(config, tensors)
 
-        def requests(streams: int) -> queue.SimpleQueue[openvino.InferRequest]:
+        def pool(streams: int, shapes: dict[str, Any]) -> _Pool:
             settings = {
                 "INFERENCE_PRECISION_HINT": precision,
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": cores,
+                **shapes,
             }
-            compiled = core.compile_model(graph, "CPU", settings)
-            idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
-            for _ in range(streams):
-                idle.put(compiled.create_infer_request())
-            return idle
+            return _Pool(core.compile_model(graph, "CPU", settings), streams, weights)
 
         # Many texts: one forward pass a core, which wastes no time on waiting for one another. A single question:
         # all cores on one pass, which takes two thirds of the time; while that one is busy, others share the first
         # kind.
-        self._idle = requests(cores)
-        self._alone = requests(1)
+        self._shared = pool(cores, {"CPU_RUNTIME_CACHE_CAPACITY": 16})
+        self._alone = pool(1, {})  # of its shapes there are few, and they come back
         self._streams = cores
         self._projection: Projection | None = None
         self.info = EncoderInfo(name, fingerprint, int(config["hidden_size"]), limit, 0, f"openvino-{precision}")
@@ -231,9 +235,8 @@ class OpenVinoEncoder:
             present[row, : len(each.ids)] = 1
         embeddings = self._words[ids] + self._positions[:length]
         mask = ((1 - present) * np.float32(_MASKED))[:, None, None, :]
-        idle = self._alone if alone and not self._alone.empty() else self._idle
-        request = idle.get()
-        try:
+        pool = self._alone if alone and not self._alone.busy() else self._shared
+        with pool.request() as request:
             # The outputs are views into the request, so they are used up before it is handed on.
             below, last = request.infer([embeddings, mask], share_inputs=True, share_outputs=True).to_tuple()
             means = np.einsum("blh,bl->bh", last, present) / present.sum(1, keepdims=True)
@@ -241,8 +244,6 @@ class OpenVinoEncoder:
                 self._states(each, below[row], last[row], want) if want else _NO_STATES
                 for row, each in enumerate(inputs)
             ]
-        finally:
-            idle.put(request)
         vectors: Vectors = means / np.linalg.norm(means, axis=1, keepdims=True)
         return vectors, states
 
@@ -255,6 +256,34 @@ class OpenVinoEncoder:
             return _NO_STATES
         means = self._projection.question_states if want == _QUESTION else self._projection.passage_states
         return _States(ids, self._projection.project(below[rows], last[rows], means), tokens.starts)
+
+
+class _Pool:
+    """The requests to one compiled graph: as many forward passes as may run at a time."""
+
+    def __init__(self, compiled: openvino.CompiledModel, streams: int, weights: _Weights) -> None:
+        self._idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(compiled.create_infer_request())
+        self._weights = weights
+        self._fresh = 2 * streams  # passes after which the weights are packed, all streams having begun
+        weights.forget()
+
+    def busy(self) -> bool:
+        """Say whether one who asks for a request now has to wait; another may come between."""
+        return self._idle.empty()
+
+    @contextmanager
+    def request(self) -> Iterator[openvino.InferRequest]:
+        """Lend a request, as soon as one is free."""
+        request = self._idle.get()
+        try:
+            yield request
+        finally:
+            self._idle.put(request)
+            if self._fresh > 0:  # the first pass reads all weights and packs them for the processor
+                self._fresh -= 1
+                self._weights.forget()
 
 
 class _Tokens:
@@ -317,15 +346,15 @@ def _graph(config: dict[str, Any], tensors: dict[str, NDArray[np.float32]]) -> o
     embeddings = op.parameter([-1, -1, hidden], np.float32, name="embeddings")
     mask = op.parameter([-1, 1, 1, -1], np.float32, name="mask")
 
+    def constant(name: str) -> Any:
+        return op.constant(tensors[name], shared_memory=True)
+
     def normalise(node: Any, name: str) -> Any:
         scaled = op.mvn(node, op.constant([-1], dtype=np.int64), True, epsilon, "inside_sqrt")
-        return op.add(
-            op.multiply(scaled, op.constant(tensors[f"{name}.weight"])), op.constant(tensors[f"{name}.bias"])
-        )
+        return op.add(op.multiply(scaled, constant(f"{name}.weight")), constant(f"{name}.bias"))
 
     def dense(node: Any, name: str) -> Any:
-        product = op.matmul(node, op.constant(tensors[f"{name}.weight"]), False, True)
-        return op.add(product, op.constant(tensors[f"{name}.bias"]))
+        return op.add(op.matmul(node, constant(f"{name}.weight"), False, True), constant(f"{name}.bias"))
 
     def shaped(node: Any, *shape: int) -> Any:
         return op.reshape(node, op.constant(list(shape), dtype=np.int64), True)
@@ -350,23 +379,31 @@ def _graph(config: dict[str, Any], tensors: dict[str, NDArray[np.float32]]) -> o
     return openvino.Model([op.result(below), op.result(state)], [embeddings, mask], "bert")
 
 
-def _tensors(file: Path) -> dict[str, NDArray[np.float32]]:
-    """Map a safetensors file: header length (u64), JSON header, raw tensors. Nothing is copied into memory."""
-    try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
+class _Weights:
+    """A safetensors file, mapped: header length (u64), JSON header, raw tensors. Nothing is copied into memory."""
+
+    def __init__(self, file: Path) -> None:
+        try:
+            with file.open("rb") as stream:
+                # OpenVINO takes constants it need not copy only from memory that could be written to.
+                self._mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+            (length,) = struct.unpack_from("<Q", self._mapped)
             if length > 2**24:
                 raise ValueError
-            header = json.loads(stream.read(length))
-        return {
-            name.removeprefix("bert."): np.memmap(
-                file, np.float32, "r", 8 + length + entry["data_offsets"][0], tuple(entry["shape"])
-            )
-            for name, entry in header.items()
-            if name != "__metadata__" and entry["dtype"] == "F32"
-        }
-    except (OSError, ValueError, KeyError, struct.error) as error:
-        raise ModelUnavailable("model_damaged", f"The weights in '{file.name}' cannot be read.") from error
+            header = json.loads(self._mapped[8 : 8 + length])
+            self.tensors: dict[str, NDArray[np.float32]] = {
+                name.removeprefix("bert."): np.ndarray(
+                    entry["shape"], np.float32, self._mapped, 8 + length + entry["data_offsets"][0]
+                )
+                for name, entry in header.items()
+                if name != "__metadata__" and entry["dtype"] == "F32"
+            }
+        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            raise ModelUnavailable("model_damaged", f"The weights in '{file.name}' cannot be read.") from error
+
+    def forget(self) -> None:
+        """Give back the pages read so far; what is needed again comes from the file."""
+        self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _optional_json(file: Path) -> dict[str, Any]:

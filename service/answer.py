@@ -14,6 +14,7 @@ from index import DEFAULT_COLLECTION, Documents, Filters, Hit, Span, View
 from index.errors import SettingsRejected
 from index.records import Location
 from service.abstention import Calibration, confidence, load_calibration
+from service.followup import searched_query
 from service.receipts import Receipt, make_receipt
 from service.statements import Statement, find_statements
 
@@ -68,6 +69,8 @@ class Answer:
     """What the documents say to a question. ``text`` is ``None`` and ``closest`` is filled if they do not say."""
 
     question: str
+    searched: str
+    """What was really searched: the question, or the earlier query's words and then the question's."""
     answerable: bool
     confidence: float
     text: str | None
@@ -92,6 +95,7 @@ def answer_question(
     filters: Filters | None = None,
     policy: AnswerPolicy | None = None,
     as_of: int | None = None,
+    previous: str | None = None,
 ) -> Answer:
     """Answer ``question`` from the documents, or say that they do not.
 
@@ -102,6 +106,7 @@ def answer_question(
         collection, filters: which documents to search.
         policy: when to answer, how much to cite.
         as_of: an earlier generation to answer from, if it is still kept.
+        previous: what was searched before in the same conversation; see :mod:`service.followup`.
 
     Raises:
         QuestionRejected, FilterRejected: if question, ``top_k`` or filters cannot be used.
@@ -109,8 +114,9 @@ def answer_question(
     """
     rules = policy or AnswerPolicy()
     started = time.perf_counter()
+    searched = searched_query(question, previous)
     with documents.view(as_of) as view:
-        result = view.search(question, max(top_k, CONTEXT), collection, filters)
+        result = view.search(searched, max(top_k, CONTEXT), collection, filters)
         statements, distinct = find_statements(result.hits, top_k)
         probability = confidence(distinct, [statement.evidence for statement in statements], rules.calibration)
         citations: tuple[Citation, ...] = ()
@@ -123,6 +129,7 @@ def answer_question(
     timings["total"] = (time.perf_counter() - started) * 1000
     return Answer(
         question=question,
+        searched=searched,
         answerable=answerable,
         confidence=probability,
         text="\n".join(each.quote for each in citations if each.same_as is None) if answerable else None,

@@ -189,6 +189,10 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
     collection: CollectionOption = "default",
     filters: OriginFilters = None,
     as_of: AsOfOption = None,
+    previous: Annotated[
+        str | None,
+        typer.Option("--previous", metavar="TEXT", help="What was searched before, if this question follows it up."),
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     model: ModelOption = None,
@@ -210,10 +214,13 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
             filters=_filters(filters),
             policy=_policy(settings),
             as_of=as_of,
+            previous=previous,
         )
     if as_json:
         typer.echo(ask_response(answer).model_dump_json())
         return
+    if answer.searched != answer.question:
+        typer.echo(f"Searched for: {_one_line(answer.searched, 600)}\n")
     if not answer.answerable:
         typer.echo(f"The documents do not say (confidence {answer.confidence:.2f}).")
         for hit in answer.closest[:3]:

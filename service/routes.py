@@ -92,6 +92,7 @@ def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse:
             filters=body.filters,
             policy=state.policy,
             as_of=body.as_of,
+            previous=body.previous,
         )
     return schemas.ask_response(answer)
 

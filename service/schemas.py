@@ -92,6 +92,13 @@ class AskRequest(Body):
         ),
     ] = None
     as_of: AsOf = None
+    previous: Annotated[
+        StrictStr | None,
+        Field(
+            max_length=4096,
+            description="What was searched before in the same conversation; carried over if the question follows up.",
+        ),
+    ] = None
 
 
 class SearchRequest(Body):
@@ -303,6 +310,7 @@ class AskResponse(BaseModel):
             "examples": [
                 {
                     "question": "what did Germany offer France?",
+                    "searched": "what did Germany offer France?",
                     "answerable": True,
                     "confidence": 0.93,
                     "answer": "Deutschland hat Frankreich angeboten, die kurdischen Peschmerga im Norden des Irak "
@@ -332,6 +340,7 @@ class AskResponse(BaseModel):
     )
 
     question: str
+    searched: Annotated[str, Field(description="What was searched: the question, after a follow-up's earlier words.")]
     answerable: bool
     confidence: Annotated[float, Field(ge=0, le=1)]
     answer: str | None
@@ -454,6 +463,7 @@ def ask_response(answer: Answer) -> AskResponse:
     """Show an answer."""
     return AskResponse(
         question=answer.question,
+        searched=answer.searched,
         answerable=answer.answerable,
         confidence=round(answer.confidence, 4),
         answer=answer.text,

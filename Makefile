@@ -18,7 +18,7 @@ XQUAD ?= ../shared/data/xquad-dev
 NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint check fmt lock bench bench-durability bench-scale image clean
+.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-scale image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ bench-durability: setup ## try to break the durability contract, thousands of ti
 
 bench-scale: setup ## measure 100,000 passages: build, open, add, memory; results in eval/results/
 	$(BIN)/python -m eval.bench_scale
+
+bench-browser: setup ## show 1,500 hostile texts in every place of the page; result in docs/results/
+	$(BIN)/python -m tests.browser.hostile --trials 1500 --save
 
 image: ## build the container image and run it once, read-only and as nobody
 	@if [ -x $(BUILD_IMAGE) ]; then \

@@ -19,7 +19,7 @@ from eval.measures import LOWER_IS_BETTER, MEASURES, RANKING
 from eval.records import Baseline, CalibrationBin, Estimate, LanguagePair, Place, Record, Report, StepTime
 from eval.report import FAILURES, SYSTEM, TEXT_SHOWN, decimals, find_failures, percent, render, write_report
 from service.abstention import RiskPoint
-from tests.test_page import ARGUMENTS, CHROMIUM
+from tests.browser.chromium import ARGUMENTS, CHROMIUM
 
 HOSTILE = (
     """</h4><script>window.hacked=1</script><img src="https://evil.example/x" onerror='window.hacked=1'> & "so'"""

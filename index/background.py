@@ -66,7 +66,8 @@ class Background:
             self.centre = np.stack([_lean(own, centre[0]), _lean(sentences, centre[1])])
         self._sentences = sentences if self.centre is None else centred(sentences, self.centre[1])
         self._first_sentence = np.cumsum([0, *(len(item.sentences) for item in kept)])[:-1]
-        with_states = [states[item.passage.id] for item in kept if item.passage.id in states]
+        found = [states.get(item.passage.id) for item in kept]
+        with_states = [each for each in found if each is not None and len(each.starts)]
         complete = bool(kept) and len(with_states) == len(kept)
         self._codes = np.concatenate([each.codes for each in with_states]).astype(np.float32) if complete else None
         self._first_code = np.cumsum([0, *(len(each.starts) for each in with_states)])[:-1]
@@ -123,7 +124,10 @@ class Backgrounds:
         states = self._catalogue.token_states(stored)
         passages = [stored[id_] for id_ in chosen.tolist() if id_ in stored]
         drawn = Background(passages, states, self._encoder.centre)
-        if len(passages) == len(chosen):  # else one was erased just now; the next generation draws another
+        if len(passages) == len(chosen) and len(states) in {
+            0,
+            len(chosen),
+        }:  # else one was erased just now; the next generation draws another
             self._drawn[key] = (chosen.tobytes(), drawn)
         while len(self._drawn) > _KEPT:
             self._drawn.popitem(last=False)

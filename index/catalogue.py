@@ -636,7 +636,7 @@ class Catalogue:
         return stored
 
     def token_states(self, passage_ids: Iterable[int]) -> dict[int, TokenStates]:
-        """Read the token states of live passages; passages without any are left out.
+        """Read the token states of passages; one that was erased, or has no states stored, is left out.
 
         Raises:
             DataDamaged: if a row is damaged.
@@ -649,8 +649,7 @@ class Catalogue:
         states: dict[int, TokenStates] = {}
         for passage, tokens, codes, starts, stored in found:
             rows.expect(stored, passage, tokens, codes, starts)
-            if tokens:
-                states[passage] = rows.unpack_states(tokens, codes, starts)
+            states[passage] = rows.unpack_states(tokens, codes, starts)
         return states
 
     def known_passages(self, digests: Iterable[bytes], model: ModelRow) -> dict[tuple[bytes, bytes], EmbeddedPassage]:

@@ -75,7 +75,9 @@ def unpack_spans(data: bytes, offset: int) -> tuple[Span, ...]:
 
 
 def unpack_states(tokens: int, codes: bytes, starts: bytes) -> TokenStates:
-    """Return stored token states."""
+    """Return stored token states; a passage of nothing but special characters has none."""
+    if not tokens:
+        return TokenStates(np.empty((0, 1), np.int8), np.empty(0, "<u2"))
     return TokenStates(np.frombuffer(codes, np.int8).reshape(tokens, -1), np.frombuffer(starts, "<u2"))
 
 

@@ -106,7 +106,7 @@ def search(  # noqa: PLR0913 - what a view consists of
         (_Candidate(each, encoded, by_language) for each in stored.values()),
         key=lambda candidate: (-candidate.first_score, candidate.stored.passage.id),
     )
-    ranked = _rerank(found[: max(rules.reranked, top_k)], encoded, catalogue, by_language, rules)
+    ranked = _rerank(found[: max(rules.reranked, top_k)], encoded, generation, catalogue, by_language, rules)
     hits = tuple(
         Hit(
             rank,
@@ -155,24 +155,30 @@ _Ranked: TypeAlias = tuple[float, float, TokenMatches | None, _Candidate]
 def _rerank(
     found: Sequence[_Candidate],
     query: EncodedQuery,
+    generation: Generation,
     catalogue: Catalogue,
     backgrounds: Mapping[str, Background],
     rules: Ranking,
 ) -> list[_Ranked]:
     """Order candidates by late interaction and by how far they stand out in their language.
 
-    Without token states the order of the first stage stays.
+    Without token states the order of the first stage stays. A document that was erased since its passages were read
+    has no states any more and is left out, with all its passages: scored without them, some might stay.
     """
     if not len(query.tokens):
         return [(candidate.first_score / 2, 0.0, None, candidate) for candidate in found]
     states = catalogue.token_states([candidate.stored.passage.id for candidate in found])
+    if len(states) < len(found) and catalogue.generation() == generation.number:
+        raise DataDamaged("data_damaged", "The catalogue lacks token states that it should have.")
     by_language: dict[str, Chance] = {}
     common = Chance(0.0, 1.0)
     if len(backgrounds) > 1:
         by_language, common = chances(backgrounds, query, rules.sentence_weight)
     ranked: list[_Ranked] = []
     for candidate in found:
-        matches = _match(query, states.get(candidate.stored.passage.id))
+        if candidate.stored.passage.id not in states:
+            continue
+        matches = _match(query, states[candidate.stored.passage.id])
         raw = (rules.sentence_weight * candidate.best_sentence + matches.score()) / (1 + rules.sentence_weight)
         chance = by_language.get(candidate.stored.document.language, common)
         score = common.mean + (raw - chance.mean) * _scale(common, chance)
@@ -189,8 +195,8 @@ def _scale(common: Chance, chance: Chance) -> float:
 _LEAST_SPREAD = 1e-6
 
 
-def _match(query: EncodedQuery, states: TokenStates | None) -> TokenMatches:
-    if states is None:  # a passage of nothing but special characters has no tokens to match
+def _match(query: EncodedQuery, states: TokenStates) -> TokenMatches:
+    if not len(states.starts):  # a passage of nothing but special characters has no tokens to match
         return TokenMatches(np.empty((len(query.tokens), 0), np.float32), query.weights, np.empty(0, np.uint16))
     codes = states.codes.astype(np.float32)
     lengths = np.sqrt(np.einsum("td,td->t", codes, codes))

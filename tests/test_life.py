@@ -8,19 +8,22 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from index import Hit, Library, Options, Vectors, View, document_from_bytes, document_from_text
+from index.catalogue import Catalogue
 from index.catalogue_file import FILE_NAME
 from index.catalogue_schema import UNKNOWN_ORIGINAL
+from index.encoder import TokenStates
 from index.errors import DataDamaged, FundstelleError, GenerationNotKept, NotFound, StorageUnavailable
 from index.generation import Layer
 from index.stored import Listing
@@ -200,6 +203,56 @@ def test_one_view_reads_one_state(live: Open, through_a_view: bool) -> None:
             said = {hit.text.split()[-1] for hit in documents.search("one two", 10).hits}
             differing += first.split()[-1] != second.split()[-1] or said != {first.split()[-1]}
     assert (differing == 0) is through_a_view
+
+
+@pytest.mark.parametrize("step", ["hydrate", "token_states"])
+def test_a_document_erased_in_the_middle_of_a_search_is_found_whole_or_not_at_all(
+    live: Open, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Seen twice in 200,000 operations (R09): read with its passages, scored without its words, it was half there."""
+    library = live()
+    for number in range(9):
+        put(library, f"{number}.txt", f"The bridge number {number} over the river closes. The ferry is late.")
+    doomed = put(library, "doomed.txt", "\n\n".join(f"The bridge at {place} closes. " * 40 for place in "abcd"))
+    real = getattr(Catalogue, step)
+    calls: list[int] = []
+
+    def erased_before(self: Catalogue, ids: Iterable[int], *rest: Any) -> Any:
+        wanted = list(ids)
+        if not calls and _passages_of(library, doomed) <= set(wanted):
+            calls.append(1)
+            library.delete(doomed)
+        return real(self, wanted, *rest)
+
+    with library.view() as view:
+        before = found(view, "bridge closes", 6)  # draws what stands for the language, too
+        assert before.count("doomed.txt") >= 2
+        monkeypatch.setattr(Catalogue, step, erased_before)
+        assert "doomed.txt" not in found(view, "bridge closes", 20)
+    assert calls
+
+
+def _passages_of(library: Library, document_id: str) -> set[int]:
+    return {passage.id for passage in library.passages(document_id)}
+
+
+def test_states_that_are_missing_are_noticed(live: Open, tmp_path: Path) -> None:
+    library = live()
+    put(library, "a.txt", "The bridge closes in October.")
+    library.close()
+    with sqlite3.connect(tmp_path / "data" / FILE_NAME) as connection:
+        connection.execute("DELETE FROM token_states")
+    connection.close()
+    with pytest.raises(DataDamaged, match="token states"):
+        live().search("bridge")
+
+
+def test_a_passage_without_tokens_is_found_all_the_same(live: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = live()
+    put(library, "a.txt", "The bridge closes in October.")
+    nothing = TokenStates(np.empty((0, 1), np.int8), np.empty(0, np.uint16))
+    monkeypatch.setattr(Catalogue, "token_states", lambda self, ids: dict.fromkeys(ids, nothing))
+    assert found(library, "bridge") == ["a.txt"]
 
 
 def test_views_of_many_threads_while_documents_change(live: Open) -> None:

@@ -75,7 +75,7 @@ class EncodedPassages:
 
     vectors: Vectors
     tokens: tuple[TokenStates, ...]
-    """One for each passage, or empty."""
+    """One for each passage; empty for a model without them, whose questions have no tokens either."""
 
 
 class Encoder(Protocol):

@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from index import EMBEDDED_MODEL, Library, document_from_text
-from index.encoder import EncodedPassages, EncoderInfo, Vectors
+from index.encoder import EncodedPassages, EncoderInfo, TokenStates, Vectors
 from index.errors import ModelUnavailable
 from index.stored import Listing
 from service.cli import app
@@ -32,7 +32,9 @@ class Useless(TinyEncoder):
     """Puts the numbers of passages into another order than those of questions."""
 
     def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
-        return EncodedPassages(np.roll(super().encode_passages(texts).vectors, 1, axis=1), ())
+        encoded = super().encode_passages(texts)
+        states = (TokenStates(np.roll(each.codes, 1, axis=1), each.starts) for each in encoded.tokens)
+        return EncodedPassages(np.roll(encoded.vectors, 1, axis=1), tuple(states))
 
     def encode_sentences(self, texts: Sequence[str]) -> Vectors:
         rolled: Vectors = np.roll(super().encode_sentences(texts), 1, axis=1)

@@ -29,7 +29,7 @@ from index import (
     read_file,
     stored_model,
 )
-from index.encoder import EncodedPassages, EncodedQuery
+from index.encoder import EncodedPassages, EncodedQuery, TokenStates
 from index.errors import FundstelleError, ModelMismatch, ModelNotPromoted, ModelUnavailable
 from service.answer import AnswerPolicy
 from service.reload import on_hangup
@@ -343,14 +343,16 @@ class Renamed:
 
 
 class Shuffled(Renamed):
-    """A model that is of no use: the numbers of each passage's vector stand in another order."""
+    """A model that is of no use: the numbers of each passage's vectors stand in another order."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder, "shuffled")
         self._order = np.random.default_rng(1).permutation(encoder.info.dimension)
 
     def encode_passages(self, texts: Sequence[str]) -> EncodedPassages:
-        return EncodedPassages(self._encoder.encode_passages(texts).vectors[:, self._order], ())
+        encoded = self._encoder.encode_passages(texts)
+        states = (TokenStates(np.roll(each.codes, 1, axis=1), each.starts) for each in encoded.tokens)
+        return EncodedPassages(encoded.vectors[:, self._order], tuple(states))
 
     def encode_sentences(self, texts: Sequence[str]) -> Vectors:
         return self._encoder.encode_sentences(texts)[:, self._order]

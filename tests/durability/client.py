@@ -69,10 +69,11 @@ class Client:
         """Delete every document that the filters match."""
         return self.call("POST", "/v1/documents/delete", {"filters": filters})
 
-    def search(self, query: str, top_k: int = 10, as_of: int | None = None) -> Reply:
-        """Search for passages, in an earlier generation if ``as_of`` is given."""
+    def search(self, query: str, top_k: int = 10, as_of: int | None = None, source: str | None = None) -> Reply:
+        """Search for passages, in an earlier generation if ``as_of`` is given, of one document if ``source`` is."""
         past = {} if as_of is None else {"as_of": as_of}
-        return self.call("POST", "/v1/search", {"query": query, "top_k": top_k, **past})
+        within = {} if source is None else {"filters": {"source": source}}
+        return self.call("POST", "/v1/search", {"query": query, "top_k": top_k, **past, **within})
 
     def ask(self, question: str, top_k: int = 5) -> Reply:
         """Ask a question."""

@@ -209,7 +209,7 @@ def test_one_view_reads_one_state(live: Open, through_a_view: bool) -> None:
 def test_a_document_erased_in_the_middle_of_a_search_is_found_whole_or_not_at_all(
     live: Open, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Seen twice in 200,000 operations (R09): read with its passages, scored without its words, it was half there."""
+    """Read with its passages and then scored without its words, part of it could stay among the hits."""
     library = live()
     for number in range(9):
         put(library, f"{number}.txt", f"The bridge number {number} over the river closes. The ferry is late.")

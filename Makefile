@@ -18,7 +18,7 @@ XQUAD ?= ../shared/data/xquad-dev
 NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-scale image clean
+.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-scale bench-writer image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,11 @@ bench-scale: setup ## measure 100,000 passages: build, open, add, memory; result
 
 bench-browser: setup ## show 1,500 hostile texts in every place of the page; result in docs/results/
 	$(BIN)/python -m tests.browser.hostile --trials 1500 --save
+
+# Twenty kinds of wrong endpoints, 20,000 times, and every written answer that the checks are judged on.
+bench-writer: setup ## measure written answers: endpoint faults and checks; results in docs/results/writer/
+	$(BIN)/python -m tests.writer.faults --trials 20000 --seed 1 --save
+	$(BIN)/python -m tests.writer.checks --save
 
 image: ## build the container image and run it once, read-only and as nobody
 	@if [ -x $(BUILD_IMAGE) ]; then \

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -193,6 +194,9 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
         str | None,
         typer.Option("--previous", metavar="TEXT", help="What was searched before, if this question follows it up."),
     ] = None,
+    write: Annotated[
+        bool, typer.Option("--write/--no-write", help="Have the answer written, if an endpoint is configured.")
+    ] = True,
     as_json: JsonOption = False,
     config: ConfigOption = None,
     model: ModelOption = None,
@@ -205,7 +209,7 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
     from service.answer import answer_question
     from service.schemas import ask_response
 
-    with _library(settings) as library:
+    with _library(settings) as library, _writer(settings if write else None) as writer:
         answer = answer_question(
             library,
             question,
@@ -216,8 +220,9 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
             as_of=as_of,
             previous=previous,
         )
+        written = writer.answer(answer, library.encoder) if writer else None
     if as_json:
-        typer.echo(ask_response(answer).model_dump_json())
+        typer.echo(ask_response(answer, written).model_dump_json())
         return
     if answer.searched != answer.question:
         typer.echo(f"Searched for: {_one_line(answer.searched, 600)}\n")
@@ -227,6 +232,8 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
             typer.echo(f"\n  nearest, but not an answer: {hit.document.source} {_place(hit.passage.span)}")
             typer.echo(f"  {_one_line(hit.text, 160)}")
         return
+    if written is not None:
+        typer.echo(f"{written.text}\n" if written.sentences else f"(not written: {written.problem})\n")
     for citation in answer.citations:
         document = citation.hit.document
         quote = f"the same words as in [{citation.same_as}]" if citation.same_as else citation.quote
@@ -356,8 +363,11 @@ def serve(
     # uvicorn finishes what is being answered, then raises the signal again; by default that would end the process
     # before the data folder is closed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with _served_library(settings, lambda: _settings(config, **flags)) as library:
-        application = build_app(AppState(library, _policy(settings)))
+    with (
+        _served_library(settings, lambda: _settings(config, **flags)) as library,
+        _writer(settings, serving=True) as writer,
+    ):
+        application = build_app(AppState(library, _policy(settings), writer=writer))
         uvicorn.run(
             application,
             host=settings.host,
@@ -609,6 +619,26 @@ def _policy(settings: Settings) -> Any:
     from service.answer import make_policy
 
     return make_policy(settings.min_confidence, settings.max_risk)
+
+
+@contextmanager
+def _writer(settings: Settings | None, *, serving: bool = False) -> Iterator[Any]:
+    """Make what writes answers, if an endpoint is configured; yields ``None`` otherwise."""
+    if settings is None or settings.llm_url is None or settings.llm_model is None:
+        yield None
+        return
+    from service.dictionary import open_dictionaries
+    from service.llm import Endpoint
+    from service.writer import Writer
+
+    key = settings.llm_key.get_secret_value() if settings.llm_key else None
+    writer = Writer(Endpoint(settings.llm_url, settings.llm_model, key, settings.llm_deadline))
+    if serving:  # so that the first answer does not wait for them
+        threading.Thread(target=open_dictionaries, args=(("en", "de"),), name="dictionaries", daemon=True).start()
+    try:
+        yield writer
+    finally:
+        writer.close()
 
 
 def _data(settings: Settings) -> Path:

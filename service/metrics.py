@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as EXPOSITION_TYPE
 
 from index import Library
+from service.writer import BUCKETS, Writer
 
 __all__ = ["EXPOSITION_TYPE", "exposition"]
 
 
-def exposition(library: Library) -> bytes:
+def exposition(library: Library, writer: Writer | None = None) -> bytes:
     """Return the present figures."""
     registry = CollectorRegistry()
     registry.register(_Figures(library))
+    if writer is not None:
+        registry.register(_WriterFigures(writer))
     return generate_latest(registry)
 
 
@@ -51,3 +54,30 @@ class _Figures:
 
     def _is_read_only(self) -> int:
         return int(bool(self._library.write_problem))
+
+
+class _WriterFigures:
+    """Reads how written answers went since the start."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def collect(self) -> Iterator[Metric]:
+        tally = self._writer.tally()
+        outcomes = CounterMetricFamily(
+            "fundstelle_written_answers", "Answers that were to be written.", labels=["outcome"]
+        )
+        for outcome, count in sorted(tally.outcomes.items()):
+            outcomes.add_metric([outcome], count)
+        withheld = CounterMetricFamily(
+            "fundstelle_written_sentences_withheld", "Sentences that a check objected to.", labels=["objection"]
+        )
+        for objection, count in sorted(tally.withheld.items()):
+            withheld.add_metric([objection], count)
+        seconds = HistogramMetricFamily("fundstelle_written_seconds", "Time that writing took.")
+        limits = [(str(limit), float(count)) for limit, count in zip(BUCKETS, tally.buckets, strict=True)]
+        seconds.add_metric([], [*limits, ("+Inf", float(tally.count))], tally.seconds)
+        yield from (outcomes, withheld, seconds)
+        yield GaugeMetricFamily(
+            "fundstelle_writer_paused", "1 while the endpoint is left alone after faults.", value=int(tally.open)
+        )

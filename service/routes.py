@@ -30,6 +30,7 @@ from service.answer import AnswerPolicy, answer_question
 from service.metrics import EXPOSITION_TYPE, exposition
 from service.receipts import verify_receipt
 from service.schemas import ErrorBody, ErrorDetail
+from service.writer import Writer
 
 UPLOAD_BYTES = 64 * 2**20
 """A whole upload; a single file has its own, lower limit."""
@@ -57,6 +58,8 @@ class AppState:
     policy: AnswerPolicy = field(default_factory=AnswerPolicy)
     gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(2))
     """Held while computing: latency is set by how many questions run at once, not by how many wait."""
+    writer: Writer | None = None
+    """Writes answers if an endpoint is configured; its endpoint is waited for outside of the gate."""
 
 
 router = APIRouter()
@@ -94,7 +97,8 @@ def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse:
             as_of=body.as_of,
             previous=body.previous,
         )
-    return schemas.ask_response(answer)
+    written = state.writer.answer(answer, state.library.encoder, state.gate) if state.writer and body.write else None
+    return schemas.ask_response(answer, written)
 
 
 @router.post("/v1/search", tags=["questions"], summary="Find the nearest passages", responses=_REFUSALS)
@@ -263,7 +267,7 @@ def delete_documents(request: Request, body: schemas.DeleteRequest) -> schemas.D
 @router.get("/metrics", tags=["operation"], summary="Figures for Prometheus", response_class=PlainTextResponse)
 def metrics(request: Request) -> Response:
     """Return what a monitoring system collects."""
-    return Response(exposition(_state(request).library), media_type=EXPOSITION_TYPE)
+    return Response(exposition(_state(request).library, _state(request).writer), media_type=EXPOSITION_TYPE)
 
 
 class ProtocolError(Exception):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, StrictStr
 
@@ -15,6 +15,7 @@ from index.errors import ReceiptsRejected
 from index.records import Location
 from service.answer import Answer, Citation
 from service.receipts import Receipt, Verdict
+from service.writer import Written
 
 Scalar = StrictStr | StrictInt | StrictFloat | bool | None
 FilterRange = Annotated[
@@ -99,6 +100,9 @@ class AskRequest(Body):
             description="What was searched before in the same conversation; carried over if the question follows up.",
         ),
     ] = None
+    write: Annotated[
+        bool, Field(strict=True, description="Whether a written answer is wanted, if the service can write one.")
+    ] = True
 
 
 class SearchRequest(Body):
@@ -302,6 +306,22 @@ class CitationBody(BaseModel):
     ]
 
 
+class WrittenSentenceBody(BaseModel):
+    """One sentence that passed every check."""
+
+    text: str
+    citations: Annotated[list[int], Field(description="Numbers of the citations it rests on.")]
+
+
+class WrittenBody(BaseModel):
+    """What became of the written answer."""
+
+    sentences: list[WrittenSentenceBody]
+    model: str
+    withheld: Annotated[int, Field(description="Sentences that failed a check and are not shown.")]
+    problem: Annotated[str | None, Field(description="Why the answer is extractive all the same; null if it is not.")]
+
+
 class AskResponse(BaseModel):
     """An answer with its evidence, or the honest statement that the documents do not give one."""
 
@@ -334,6 +354,8 @@ class AskResponse(BaseModel):
                     "closest": [],
                     "generation": 1,
                     "timings_ms": _TIMINGS_EXAMPLE,
+                    "answer_kind": "extractive",
+                    "written": None,
                 }
             ]
         }
@@ -348,6 +370,10 @@ class AskResponse(BaseModel):
     closest: Annotated[list[PassageBody], Field(description="When not answerable: nearest, but not an answer.")]
     generation: int
     timings_ms: dict[str, float]
+    answer_kind: Annotated[
+        Literal["extractive", "written"], Field(description="Whether 'answer' is quotes, or checked sentences.")
+    ]
+    written: Annotated[WrittenBody | None, Field(description="Null if no answer was to be written.")]
 
 
 class VerifyResponse(BaseModel):
@@ -459,18 +485,25 @@ def search_response(result: SearchResult, locations: Sequence[Location]) -> Sear
     )
 
 
-def ask_response(answer: Answer) -> AskResponse:
-    """Show an answer."""
+def ask_response(answer: Answer, written: Written | None = None) -> AskResponse:
+    """Show an answer, in the writer's words if there are any that passed."""
+    timings = dict(answer.timings_ms)
+    if written is not None:
+        timings["write"] = written.seconds * 1000
+        timings["total"] += timings["write"]
+    is_written = written is not None and bool(written.sentences)
     return AskResponse(
         question=answer.question,
         searched=answer.searched,
         answerable=answer.answerable,
         confidence=round(answer.confidence, 4),
-        answer=answer.text,
+        answer=written.text if written is not None and is_written else answer.text,
         citations=[_citation_body(citation) for citation in answer.citations],
         closest=[passage_body(hit, location) for hit, location in zip(answer.closest, answer.locations, strict=True)],
         generation=answer.generation,
-        timings_ms=_rounded(dict(answer.timings_ms)),
+        timings_ms=_rounded(timings),
+        answer_kind="written" if is_written else "extractive",
+        written=None if written is None else _written_body(written),
     )
 
 
@@ -506,6 +539,15 @@ def read_receipts(file: Path) -> Iterator[tuple[int, Receipt]]:
                 yield number, ReceiptBody.model_validate(receipt).to_record()
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise ReceiptsRejected("receipts_invalid", f"Line {number} of '{file}' is not a receipt.") from error
+
+
+def _written_body(written: Written) -> WrittenBody:
+    return WrittenBody(
+        sentences=[WrittenSentenceBody(text=each.text, citations=list(each.citations)) for each in written.sentences],
+        model=written.model,
+        withheld=written.withheld,
+        problem=written.problem,
+    )
 
 
 def _citation_body(citation: Citation) -> CitationBody:

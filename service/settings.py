@@ -9,9 +9,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from index import EMBEDDED_MODEL
 from index.errors import SettingsRejected
@@ -64,6 +65,38 @@ class Settings(BaseModel):
         float | None,
         Field(ge=0.01, le=1, description="Share of answers that may be wrong; chooses min_confidence accordingly."),
     ] = None
+    llm_url: Annotated[
+        str | None,
+        Field(description="Base address of an OpenAI-compatible endpoint that writes answers; default: none."),
+    ] = None
+    llm_model: Annotated[str | None, Field(min_length=1, description="Name of the text model at that endpoint.")] = (
+        None
+    )
+    llm_key: Annotated[
+        SecretStr | None, Field(description="Key that is sent to that endpoint, and nowhere else.")
+    ] = None
+    llm_deadline: Annotated[
+        float, Field(gt=0, le=600, description="Seconds that writing may take; then the evidence is the answer.")
+    ] = 20.0
+
+    @field_validator("llm_url")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value)
+        wrong = parts.username or parts.password or parts.query or parts.fragment or not parts.hostname
+        if parts.scheme not in {"http", "https"} or wrong or any(letter.isspace() for letter in value):
+            raise ValueError("it must be like http://127.0.0.1:11434/v1, without a key in it")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _llm_is_whole(self) -> Self:
+        if (self.llm_url is None) != (self.llm_model is None):
+            raise ValueError("llm_url and llm_model are given together, or neither")
+        if self.llm_key is not None and self.llm_url is None:
+            raise ValueError("llm_key needs llm_url")
+        return self
 
 
 def load_settings(
@@ -92,7 +125,7 @@ def load_settings(
         return Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"]) or "llm_url"
         if first["type"] == "extra_forbidden":
             raise SettingsRejected("settings_invalid", f"There is no setting '{key}'.") from error
         raise SettingsRejected("settings_invalid", f"The setting '{key}' cannot be used: {first['msg']}.") from error

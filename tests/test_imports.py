@@ -27,6 +27,7 @@ VENDORS = {
     # The trivial baseline is the splitter as everyone uses it.
     "langchain_text_splitters": r"index\.merge|eval\.systems",
     "bm25s": r"eval\.systems",
+    "httpx": r"service\.llm",
     "ir_measures": r"eval\.measures",
     "jinja2": r"eval\.report",
     "marisa_trie": r"index\.unigram",
@@ -41,6 +42,7 @@ VENDORS = {
     # The benchmark measures against plain sentence-transformers, side by side.
     "sentence_transformers": r"index\.st_encoder|eval\.bench_embedding",
     "sentencex": r"index\.sentences",
+    "simplemma": r"service\.dictionary",
     "sqlite3": r"index\.catalogue\w*",
     "tokenizers": r"index\.(e5|tokenizer|unigram)",
     "fastapi": r"service\.(app|routes|errors|cli)",

@@ -1,0 +1,398 @@
+"""Whether a sentence denies what its evidence denies, and nothing else; the same for opposites, duty and doubt.
+
+Negation belongs to the words around it. So what is compared is not whole texts but places: a negated part of the
+evidence whose words the sentence repeats must be negated there as well, and the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.alignment import Text
+from service.lexicon import WordList, load_lexicon
+
+_COUNTERPART = 0.55
+"""Similarity from which on one word stands for another."""
+_OPPOSED = 0.33
+"""The same for words that mean the opposite: they stand in like places."""
+_REPEATED = 0.6
+"""Share of the words of a negated part that a sentence must have to repeat that part."""
+_LEAST = 0.4
+"""Mean similarity from which on some words are about a part of the evidence at all."""
+_MARGIN = 0.06
+"""Parts that fit so nearly as well as the best may be meant as well."""
+_OPPOSED_WORD = 0.5
+_UNMET = 0.55
+"""A word with "not" in it makes up for a negation only if nothing on the other side means it."""
+_ENOUGH = 2
+_NEAR = 4
+"""Words on either side of a negation that say what is denied."""
+_LACKING = {"de": ("los", "lose", "losen", "loser", "loses"), "en": ("less",), "nl": ("loos", "loze")}
+"""Endings that say "without"."""
+_REACH = 3
+"""Words that "without" denies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One text of the evidence beside the sentence: similarity of each of its words to each of the evidence's."""
+
+    evidence: Text
+    alike: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Negation:
+    at: int
+    scope: range
+    """The words it denies, as narrow as can be told."""
+    wide: range
+
+
+@lru_cache(maxsize=64)
+def negations(text: Text) -> tuple[_Negation, ...]:
+    """Return every negation of a text with the words it is about."""
+    keys = text.keys
+    neutral = {at for place in text.language.neutral.places(keys) for at in place}
+    if text.language.code == "fr":
+        neutral |= _only(keys)
+    found: list[_Negation] = []
+    for at, key in enumerate(keys):
+        if at in neutral or key not in text.language.negators:
+            continue
+        wide = text.clause_of(at)
+        part = next((each for each in text.parts if at in each), wide)
+        if key in text.language.without:
+            part = wide = range(at, min(at + 1 + _REACH, wide.stop))
+        found.append(_Negation(at, part, wide))
+    return tuple(found)
+
+
+def _only(keys: Sequence[str]) -> set[int]:
+    """Return where French "ne ... que" means only."""
+    found: set[int] = set()
+    for at, key in enumerate(keys):
+        if key in {"ne", "n"}:
+            near = keys[at + 1 : at + 7]
+            if ("que" in near or "qu" in near) and not {"pas", "jamais", "rien", "plus", "personne"} & set(near):
+                found.add(at)
+    return found
+
+
+def polarity_problem(sentence: Text, compared: Sequence[Compared]) -> str | None:
+    """Return ``"negation"``, ``"opposite"`` or ``"modality"`` if the sentence and its evidence disagree."""
+    said = negations(sentence)
+    if any(_drops_negation(sentence, said, each, compared) for each in compared):
+        return "negation"
+    if any(_drops_denial(sentence, said, each) for each in compared):
+        return "negation"
+    if any(_is_about_denied(sentence, part, said, compared) for part in _plain_parts(sentence, said)):
+        return "negation"
+    if not all(_is_denied(sentence, negation, compared) for negation in said):
+        return "negation"
+    if _says_opposite(sentence, said, compared):
+        return "opposite"
+    return _modality_problem(sentence, compared)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """How well a part of the evidence fits some words."""
+
+    score: float
+    denied: bool
+    compared: Compared
+    part: range
+
+
+def _fits(words: Sequence[int], compared: Sequence[Compared]) -> list[_Fit]:
+    """Return every part of the evidence with how well it fits ``words`` of the sentence, best first."""
+    found: list[_Fit] = []
+    for each in compared:
+        denials = negations(each.evidence)
+        denied = {at for negation in denials for at in negation.scope}
+        narrow = [negation.scope for negation in denials if negation.scope == negation.wide]
+        for part in {*each.evidence.parts, *narrow}:
+            columns = _content(each.evidence, part)
+            if columns:
+                there = float(each.alike[np.ix_(list(words), list(part))].max(axis=1).mean())
+                back = float(each.alike[np.ix_(list(words), columns)].max(axis=0).mean())
+                score = (2 * there + back) / 3
+                found.append(_Fit(score, bool(denied & set(part)) and _is_whole(part, denials), each, part))
+    return sorted(found, key=lambda fit: -fit.score)
+
+
+def _is_whole(part: range, denials: Sequence[_Negation]) -> bool:
+    """Say whether a negation is about a whole part, not only about the words after "without"."""
+    return any(set(negation.scope) >= set(part) or negation.scope == part for negation in denials)
+
+
+def _plain_parts(sentence: Text, said: Sequence[_Negation]) -> Iterator[list[int]]:
+    """Yield the content words of each part of the sentence that is not negated."""
+    denied = {at for negation in said for at in negation.wide}
+    parts = [part for part in sentence.parts if not denied & set(part)]
+    for part in parts:
+        words = _content(sentence, part)
+        if len(words) >= _ENOUGH:
+            yield words
+    if not said:
+        yield _content(sentence, range(len(sentence.words)))
+
+
+def _is_about_denied(
+    sentence: Text, words: Sequence[int], said: Sequence[_Negation], compared: Sequence[Compared]
+) -> bool:
+    """Say whether plain words fit a negated part of the evidence best, which the sentence negates nowhere."""
+    fits = _fits(words, compared) if words else []
+    if not fits or not fits[0].denied or fits[0].score < _LEAST:
+        return False
+    plain = next((fit.score for fit in fits if not fit.denied), 0.0)
+    if fits[0].score < plain + _MARGIN:
+        return False
+    for negation in said:
+        others = _fits(_nearby(sentence, negation), compared)
+        same = next(
+            (fit.score for fit in others if fit.part == fits[0].part and fit.compared is fits[0].compared), 0.0
+        )
+        if others and same >= others[0].score - _MARGIN:
+            return False
+    return not _is_made_up_for(sentence, set(words), fits[0].compared, fits[0].part)
+
+
+def _drops_negation(
+    sentence: Text, said: Sequence[_Negation], compared: Compared, everything: Sequence[Compared]
+) -> bool:
+    """Say whether the sentence repeats a negated part of the evidence without its negation."""
+    evidence, alike = compared.evidence, compared.alike
+    for negation in negations(evidence):
+        for scope in {negation.scope, negation.wide}:
+            content = _content(evidence, scope)
+            met = [at for at in content if float(alike[:, at].max(initial=0)) >= _COUNTERPART]
+            if not content or len(met) < _REPEATED * len(content):
+                continue
+            hosts = [int(alike[:, at].argmax()) for at in met]
+            if any(_is_near(sentence, each, hosts) for each in said):
+                continue
+            if _means_elsewhere(sentence, hosts, scope, compared, everything):
+                continue
+            if _is_made_up_for(sentence, set(hosts), compared, scope):
+                continue
+            return True
+    return False
+
+
+def _drops_denial(sentence: Text, said: Sequence[_Negation], compared: Compared) -> bool:
+    """Say whether the sentence repeats what the evidence denies by a word such as "stop" or "refuse", without it."""
+    evidence, alike = compared.evidence, compared.alike
+    rows = _content(sentence, range(len(sentence.words)))
+    for part in evidence.parts:
+        for at in part:
+            if not _lacks(evidence, at) or float(alike[rows, at].max(initial=0)) >= _OPPOSED_WORD:
+                continue
+            content = [other for other in _content(evidence, part) if other != at]
+            met = [other for other in content if float(alike[:, other].max(initial=0)) >= _COUNTERPART]
+            if len(content) < _ENOUGH or len(met) < _REPEATED * len(content):
+                continue
+            hosts = {int(alike[:, other].argmax()) for other in met}
+            clauses = {word for host in hosts for word in sentence.clause_of(host)}
+            if any(set(each.wide) & clauses for each in said) or any(_lacks(sentence, word) for word in clauses):
+                continue
+            if not _is_made_up_for(sentence, hosts, compared, part):
+                return True
+    return False
+
+
+def _means_elsewhere(
+    sentence: Text, hosts: Sequence[int], scope: range, compared: Compared, everything: Sequence[Compared]
+) -> bool:
+    """Say whether the sentence's part with these words fits another part of the evidence, not negated, better."""
+    parts = {part for host in hosts for part in sentence.parts if host in part}
+    words = [at for part in parts for at in _content(sentence, part)]
+    fits = _fits(words, everything) if words else []
+    if not fits or fits[0].denied:
+        return False
+    own = max((fit.score for fit in fits if fit.compared is compared and set(fit.part) & set(scope)), default=0.0)
+    return fits[0].score > own + _MARGIN
+
+
+def _is_near(sentence: Text, negation: _Negation, words: Sequence[int]) -> bool:
+    """Say whether a negation of the sentence is about at least half of some words, or about the word next to it."""
+    inside = sum(word in negation.wide for word in words)
+    return 2 * inside >= len(words)
+
+
+def _is_denied(sentence: Text, negation: _Negation, compared: Sequence[Compared]) -> bool:
+    """Say whether the evidence denies what a negation of the sentence is about."""
+    part = next((part for part in sentence.parts if negation.at in part), negation.wide)
+    choices = (_nearby(sentence, negation), _content(sentence, negation.wide), _content(sentence, part))
+    return any(words and _fits_denied(sentence, words, negation, compared) for words in choices)
+
+
+def _fits_denied(sentence: Text, words: Sequence[int], negation: _Negation, compared: Sequence[Compared]) -> bool:
+    fits = _fits(words, compared)
+    denied = next((fit for fit in fits if fit.denied), None)
+    if denied and denied.score >= max(_LEAST, fits[0].score - _MARGIN):
+        return True
+    return any(
+        fit.score >= fits[0].score - _MARGIN
+        and _is_made_up_for(sentence, set(negation.wide), fit.compared, fit.part, from_evidence=True)
+        for fit in fits[:3]
+    )
+
+
+def _nearby(sentence: Text, negation: _Negation) -> list[int]:
+    """Return the words that say what a negation denies: those around it, or all of the sentence if there are none."""
+    near = range(max(negation.wide.start, negation.at - _NEAR), min(negation.wide.stop, negation.at + _NEAR + 1))
+    return (
+        _content(sentence, near)
+        or _content(sentence, negation.wide)
+        or _content(sentence, range(len(sentence.words)))
+    )
+
+
+def _is_made_up_for(
+    sentence: Text, hosts: set[int], compared: Compared, scope: range, *, from_evidence: bool = False
+) -> bool:
+    """Say whether an opposite, or a word with "not" in it, makes up for a negation that only one side has."""
+    evidence, alike = compared.evidence, compared.alike
+    clauses = {at for host in hosts for at in sentence.clause_of(host)}
+    here = [sentence.words[at].key for at in sorted(clauses)]
+    there = [evidence.words[at].key for at in scope]
+    for opposite in load_lexicon().opposites:
+        mine, theirs = _sides(opposite.sides, sentence, here), _sides(opposite.sides, evidence, there)
+        if len(mine) == 1 and len(theirs) == 1 and mine != theirs:
+            return True
+    if from_evidence:
+        rows = _content(sentence, range(len(sentence.words)))
+        return any(_lacks(evidence, at) and float(alike[rows, at].max(initial=0)) < _UNMET for at in scope)
+    return any(_lacks(sentence, at) and float(alike[at].max()) < _UNMET for at in clauses)
+
+
+def _lacks(text: Text, at: int) -> bool:
+    """Say whether a word has a "not" in it: "refuse", "unverändert", "kostenlos"."""
+    key, language = text.words[at].key, text.language
+    ending = key.endswith(_LACKING.get(language.code, ("\0",))) and len(key) > 5
+    return ending or key in language.denials
+
+
+def _sides(sides: object, text: Text, keys: Sequence[str]) -> set[int]:
+    assert isinstance(sides, dict)  # noqa: S101
+    pair: tuple[WordList, WordList] | None = sides.get(text.language.code)
+    if pair is None:
+        return set()
+    return {side for side in (0, 1) if pair[side].places(keys)}
+
+
+def _says_opposite(sentence: Text, said: Sequence[_Negation], compared: Sequence[Compared]) -> bool:
+    """Say whether a word of the sentence stands for its opposite in the evidence, and both or neither is negated."""
+    denied_here = {at for each in said for at in each.wide}
+    for opposite in load_lexicon().opposites:
+        mine = opposite.sides.get(sentence.language.code)
+        if mine is None:
+            continue
+        for side in (0, 1):
+            for place in mine[side].places(sentence.keys):
+                at = place.start
+                if _has_side(mine[1 - side], sentence, at) or _side_is_there(opposite.sides, side, at, compared):
+                    continue
+                best = _best_fit(sentence, at, compared)
+                if any(
+                    _is_counterpart(each, at, column)
+                    or (best is not None and best.compared is each and column in best.part)
+                    for each in compared
+                    for column in _opposed(opposite.sides, each, side, negated=at in denied_here)
+                ):
+                    return True
+    return False
+
+
+def _best_fit(sentence: Text, at: int, compared: Sequence[Compared]) -> _Fit | None:
+    """Return the part of the evidence that fits the part of the sentence with a word best."""
+    part = next((part for part in sentence.parts if at in part), None)
+    words = _content(sentence, part) if part is not None else []
+    fits = _fits(words, compared) if words else []
+    return fits[0] if fits and fits[0].score >= _LEAST else None
+
+
+def _has_side(words: WordList, text: Text, at: int) -> bool:
+    clause = text.clause_of(at)
+    return bool(words.places([text.words[each].key for each in clause]))
+
+
+def _side_is_there(sides: object, side: int, at: int, compared: Sequence[Compared]) -> bool:
+    assert isinstance(sides, dict)  # noqa: S101
+    for each in compared:
+        pair: tuple[WordList, WordList] | None = sides.get(each.evidence.language.code)
+        if pair is None:
+            continue
+        if any(float(each.alike[at, place.start]) >= _COUNTERPART for place in pair[side].places(each.evidence.keys)):
+            return True
+    return False
+
+
+def _opposed(sides: object, compared: Compared, side: int, *, negated: bool) -> Iterator[int]:
+    """Yield the words of the other side that are negated, or not, as the sentence's word is."""
+    assert isinstance(sides, dict)  # noqa: S101
+    evidence = compared.evidence
+    pair: tuple[WordList, WordList] | None = sides.get(evidence.language.code)
+    denied = {at for each in negations(evidence) for at in each.scope}
+    for place in pair[1 - side].places(evidence.keys) if pair else ():
+        at = place.start
+        itself = evidence.words[at].key in evidence.language.negators
+        if itself or (at in denied) == negated:
+            yield at
+
+
+def _is_counterpart(compared: Compared, at: int, column: int) -> bool:
+    return float(compared.alike[at, column]) >= _OPPOSED
+
+
+def _modality_problem(sentence: Text, compared: Sequence[Compared]) -> str | None:
+    """Compare duty with choice, and doubt with none, in the sentences of the evidence that are closest."""
+    keys = sentence.keys
+    language = sentence.language
+    duty, choice = bool(language.duties.places(keys)), bool(language.choices.places(keys))
+    hedged = bool(language.doubts.places(keys) or language.choices.places(keys) or language.likely.places(keys))
+    for each in compared:
+        best = closest(each)
+        there = [each.evidence.words[at].key for at in best]
+        words = each.evidence.language
+        their_duty, their_choice = bool(words.duties.places(there)), bool(words.choices.places(there))
+        if (duty and not choice and their_choice and not their_duty) or (
+            choice and not duty and their_duty and not their_choice
+        ):
+            return "modality"
+        if words.doubts.places(there) and not hedged and _covers_doubt(each, best):
+            return "modality"
+    return None
+
+
+def _covers_doubt(compared: Compared, scope: range) -> bool:
+    """Say whether the sentence repeats the clause in which the evidence doubts."""
+    evidence = compared.evidence
+    for place in evidence.language.doubts.places(evidence.keys):
+        if place.start not in scope:
+            continue
+        content = _content(evidence, evidence.clause_of(place.start))
+        met = sum(float(compared.alike[:, at].max(initial=0)) >= _COUNTERPART for at in content)
+        if content and met >= _REPEATED * len(content):
+            return True
+    return False
+
+
+def closest(compared: Compared) -> range:
+    """Return the sentence of the evidence whose words the written sentence meets best."""
+
+    def met(part: range) -> float:
+        return float(compared.alike[:, part.start : part.stop].max(axis=1).mean()) if len(compared.alike) else 0.0
+
+    return max(compared.evidence.sentences, key=met)
+
+
+def _content(text: Text, scope: range) -> list[int]:
+    return [at for at in scope if text.words[at].content or text.words[at].text.isdigit()]

@@ -1,0 +1,78 @@
+"""Written answers to check: the faithful ones, and the adversarial ones made from them or written by hand."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from service.faithful import EvidenceText
+
+FOLDER = Path(__file__).parent.parent / "data" / "written"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One sentence with what it cites."""
+
+    id: str
+    kind: str
+    half: str
+    question: str
+    sentence: str
+    cited: tuple[int, ...]
+    evidence: tuple[EvidenceText, ...]
+
+    @property
+    def numbered(self) -> dict[int, EvidenceText]:
+        """The evidence by its numbers."""
+        return dict(enumerate(self.evidence, 1))
+
+
+@cache
+def faithful() -> tuple[Case, ...]:
+    """Return the faithful answers."""
+    return tuple(_faithful())
+
+
+def _faithful() -> Iterator[Case]:
+    for block in tomllib.loads((FOLDER / "faithful.toml").read_text("utf-8"))["block"]:
+        evidence = tuple(EvidenceText(text, language) for language, text in block["evidence"])
+        for at, (_, question, sentence, cited) in enumerate(block["answers"]):
+            yield Case(f"{block['id']}/{at}", "faithful", block["half"], question, sentence, tuple(cited), evidence)
+
+
+@cache
+def adversarial() -> tuple[Case, ...]:
+    """Return the adversarial answers: those made by ``tests.writer.make_adversarial`` and those written by hand."""
+    lines = (FOLDER / "adversarial.jsonl").read_text("utf-8").splitlines()
+    made = [_read(json.loads(line)) for line in lines]
+    hard = [
+        Case(
+            f"hard/{at}",
+            row["kind"],
+            "hand",
+            row["question"],
+            row["sentence"],
+            tuple(row["cited"]),
+            tuple(EvidenceText(text, language) for language, text in row["evidence"]),
+        )
+        for at, row in enumerate(tomllib.loads((FOLDER / "hard.toml").read_text("utf-8"))["answer"])
+    ]
+    return (*made, *hard)
+
+
+def _read(row: dict[str, object]) -> Case:
+    evidence = tuple(EvidenceText(str(text), str(language)) for language, text in row["evidence"])  # type: ignore[attr-defined]
+    return Case(
+        str(row["id"]),
+        str(row["kind"]),
+        str(row["half"]),
+        str(row["question"]),
+        str(row["sentence"]),
+        tuple(row["cited"]),
+        evidence,  # type: ignore[arg-type]
+    )

@@ -38,6 +38,16 @@ _JOINTS = {
         "ru": "и но а",
     }.items()
 }
+_NOMINAL = frozenset(
+    fold(word)
+    for word in (
+        "the a an of in on at from with and or by for to der die das den dem des ein eine einen einem einer eines und "
+        "oder in im an am auf aus bei mit von vom zu zum zur für le la les l un une des du de d et ou à au aux en dans "
+        "el los las una unos unas del y e o con il lo gli i uno di della dello dei degli delle ed al alla a os as um "
+        "uma do da dos das no na nos nas het een van op en of и в на с из от о or"
+    ).split()
+)
+"""Articles, prepositions and joints: words that a noun has around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ class Text:
     clauses: tuple[range, ...]
     """Words between punctuation, as ranges of words."""
     parts: tuple[range, ...]
-    """The same, divided at "and" and "but" as well."""
+    """The same, divided at "and" and "but" as well, but not a name or a noun alone from what is said of it."""
     sentences: tuple[range, ...]
     vectors: NDArray[np.float32] | None
     """Unit vectors of the words, shape (words, dimension); ``None`` for a model without token states."""
@@ -105,13 +115,16 @@ def read_texts(encoder: Encoder, texts: Sequence[tuple[str, str]]) -> list[Text]
     for text, pieces, (original, code) in zip(divided, cut, texts, strict=True):
         words = _words(text, languages[code])
         sentences = _sentence_ranges(words, pieces)
+        joints = _JOINTS.get(code, frozenset())
         read.append(
             Text(
                 text=original,
                 language=languages[code],
                 words=words,
                 clauses=_ranges(text, words, sentences, frozenset()),
-                parts=_ranges(text, words, sentences, _JOINTS.get(code, frozenset())),
+                parts=_with_fragments(
+                    words, sentences, _ranges(text, words, sentences, joints), joints, code == "de"
+                ),
                 sentences=sentences,
                 vectors=_vectors(words, pieces, [next(states, None) for _ in pieces]),
             )
@@ -199,6 +212,45 @@ def _ranges(
             found.append(range(start, at))
             start = at
     return tuple(each for each in found if len(each))
+
+
+def _with_fragments(
+    words: Sequence[Word], sentences: Sequence[range], parts: Sequence[range], joints: frozenset[str], german: bool
+) -> tuple[range, ...]:
+    """Return the parts with those that say nothing on their own joined to a neighbour in the same sentence.
+
+    "The minister, Ana Queiroz, does not plan it" says one thing, and so does "not insured are fences and plants".
+    """
+    found: list[range] = []
+    for sentence in sentences:
+        own = [part for part in parts if part.start in sentence]
+        at = 0
+        while len(own) > 1 and at < len(own):
+            if not _is_fragment([words[each] for each in own[at]], german):
+                at += 1
+                continue
+            backwards = at > 0 and (words[own[at].start].key in joints or at + 1 == len(own))
+            first = at - 1 if backwards else at
+            if first + 1 == len(own):
+                break
+            own[first : first + 2] = [range(own[first].start, own[first + 1].stop)]
+            at = first
+        found += own
+    return tuple(found)
+
+
+def _is_fragment(words: Sequence[Word], german: bool) -> bool:
+    """Say whether words are nothing but a name or a noun, with articles and prepositions."""
+    small = 0
+    for at, word in enumerate(words):
+        if not word.content:
+            if word.key not in _NOMINAL:
+                return False
+        elif not word.capital:
+            small += 1
+            if german or at == 0 or words[at - 1].key not in _NOMINAL:
+                return False
+    return small <= 1
 
 
 def _is_divided(text: str, word: Word, following: Word) -> bool:

@@ -63,6 +63,7 @@ class Faithfulness:
         encoder: the model whose token states say which words are alike.
         question: as it was asked.
         evidence: the quotes by their numbers.
+        searched: what they were found with, if that is more than the question; its words count as the question's.
         checks: which of ``CHECKS`` may object; all but in tests that show what each is good for.
         limits: thresholds of support.
     """
@@ -73,11 +74,12 @@ class Faithfulness:
         question: str,
         evidence: Mapping[int, EvidenceText],
         *,
+        searched: str = "",
         checks: Sequence[str] = CHECKS,
         limits: Limits | None = None,
     ) -> None:
         self._encoder = encoder
-        self._question = question
+        self._question = searched or question
         self._checks = frozenset(checks)
         self._limits = limits or load_limits()
         self._languages = load_lexicon().languages

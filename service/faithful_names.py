@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from functools import cache, lru_cache
 
 import numpy as np
@@ -25,10 +26,14 @@ ONE_NAME = 0.88
 """The same for two names: two towns in like places are alike to the model, too."""
 PROBABLY_THE_SAME = 0.5
 """The same for an ordinary word that stands as a name would."""
+IN_GERMAN = 0.42
+"""The same for an ordinary German noun without an article, whose evidence is in another language."""
 BEGINNING = 0.42
 """The same for an ordinary word that begins a sentence without an article."""
 ORDINARY = 0.2
 """The same for an ordinary word that stands as only ordinary words do."""
+_LETTERS_ALIKE = 0.5
+"""Share of common letters from which on two like names may be one: Köln, Cologne."""
 _TOUCHED = 0.5
 _TAIL = 5
 _CLAIM = 0.7
@@ -67,10 +72,11 @@ _HABITS = [
         (r"h", ""),
         (r"(.)\1+", r"\1"),
         (r"ii+", "i"),
-        (r"(?<=..)[ei]$", ""),
+        (r"(?<=..)e$", ""),
     )
 ]
 _CASE_ENDINGS = ("", "s", "es", "n", "en", "e", "er", "ern", "ns", "a", "i")
+_LATIN_ENDINGS = frozenset(_CASE_ENDINGS) - {"a", "i"}
 _NOUN_ENDINGS = tuple(
     "ung ungen heit heiten keit keiten schaft schaften tion tionen tat taten nis nisse ismus tum ling linge chen "
     "lein erei enz anz ment mente ur uren ik age arbeit arbeiten zahl plan kosten zeit jahr tag woche stunde raum "
@@ -88,8 +94,20 @@ _DETERMINERS = frozenset(
 )
 
 
-_COMPASS = re.compile(r"^(?:nord|sud|ost|west|zentral|mittel|ober|unter|gesamt)(?=[a-z]{4})")
+_COMPASS = re.compile(r"^(nord|sud|ost|west|zentral|mittel|ober|unter|gesamt)(?=[a-z]{4})")
 """What German puts before a name: "Nordirak" has the name Irak."""
+_COMPASS_WORDS = {
+    "nord": ("north", "nord", "nort", "noord", "север", "settentrion"),
+    "sud": ("south", "sud", "sur", "sul", "zuid", "юж", "meridion"),
+    "ost": ("east", "est", "orient", "leste", "oost", "восто"),
+    "west": ("west", "ouest", "oest", "occident", "ocident", "ovest", "запад"),
+    "zentral": ("centr", "zentr", "центр"),
+    "mittel": ("centr", "middle", "mid", "moyen", "medi", "zentr", "средн", "центр"),
+    "ober": ("upper", "haut", "alto", "alta", "super", "boven", "верх"),
+    "unter": ("lower", "bas", "baj", "baix", "infer", "neder", "нижн"),
+    "gesamt": ("whole", "all", "entire", "tout", "todo", "tutt"),
+}
+"""How other languages say it, by how their words begin: "Unterweser" is "Lower Weser"."""
 
 
 @cache
@@ -107,12 +125,13 @@ def same_name(one: str, other: str) -> bool:
         return True
     foreign = _is_latin(one) != _is_latin(other)
     first, second = romanised(one), romanised(other)
-    if min(len(first), len(second)) < 3:
-        return first == second and len(one) > 1
+    if min(len(first), len(second)) < 3:  # so little is left of "Haase" that it would be "has"
+        return first == second and len(one) > 1 and foreign
     if first == second:
         return True
     for longer, shorter in ((first, second), (second, first)):
-        if longer.startswith(shorter) and longer[len(shorter) :] in _CASE_ENDINGS and len(shorter) > 3:
+        endings = _CASE_ENDINGS if foreign else _LATIN_ENDINGS
+        if longer.startswith(shorter) and longer[len(shorter) :] in endings and len(shorter) > 3:
             return True
     return foreign and _skeletons_meet(first, second)
 
@@ -153,12 +172,12 @@ def unknown_names(sentence: Text, evidence: Text, alike: NDArray[np.float32], qu
         if keys:
             if keys & known:
                 continue
-        elif _is_there(word, evidence, alike[at]):
+        elif _is_there(word, evidence, alike[at]) or _is_there_in_two_words(sentence, at, evidence):
             continue
         in_question = any(same_name(word.key, other) for other in asked)
         if in_question and _says_all_names(evidence, alike):
             continue
-        if not keys and _is_common_noun(sentence, at, evidence, _unclaimed(alike, at)):
+        if not keys and _is_common_noun(sentence, at, evidence, _unclaimed(sentence, at, evidence, alike)):
             continue
         unknown.add(at)
     return frozenset(unknown)
@@ -178,7 +197,8 @@ def entities(text: Text) -> dict[int, frozenset[str]]:
                 continue
             if not words[0].capital and not _is_adjective(words[0], text):
                 continue
-            if len(words) == 1 and words[0].initial and words[0].key in text.language.stop and not words[0].acronym:
+            usual = words[0].key in text.language.stop and not words[0].acronym
+            if len(words) == 1 and usual and (words[0].initial or not words[0].capital):
                 continue
             for at in place:
                 found.setdefault(at, set()).add(name)
@@ -220,9 +240,52 @@ def _is_part(word: Word, other: Word) -> bool:
 
 def _is_there(word: Word, evidence: Text, alike: NDArray[np.float32]) -> bool:
     """Say whether the evidence has a word by its letters: as a name, in a compound, or in another form."""
-    if any(same_name(word.key, other.key) or _is_part(word, other) for other in evidence.words):
-        return True
+    stop = evidence.language.stop
+    for other in evidence.words:
+        if word.key == other.key or _is_part(word, other):
+            return True
+        if other.key not in stop and same_name(word.key, other.key):
+            return True
     return _stem_is_there(word, evidence, alike)
+
+
+def _is_there_in_two_words(sentence: Text, at: int, evidence: Text) -> bool:
+    """Say whether a word is a German compound of direction and name that the other text has in two words, or half of one."""
+    if sentence.language.code == "de":
+        return _is_two_words(sentence.words[at].key, evidence)
+    if evidence.language.code != "de":
+        return False
+    for near in (at - 1, at + 1):
+        if not 0 <= near < len(sentence.words):
+            continue
+        key, beside = sentence.words[at].key, sentence.words[near].key
+        for word in evidence.words:
+            match = _COMPASS.match(word.key)
+            if not match:
+                continue
+            ways, name = _COMPASS_WORDS[match[1]], word.key[match.end() :]
+            if (key.startswith(ways) and _is_name_or_listed(sentence, near, name)) or (
+                beside.startswith(ways) and same_name(key, name)
+            ):
+                return True
+    return False
+
+
+def _is_name_or_listed(text: Text, at: int, name: str) -> bool:
+    listed = {key for key, words in load_names().entries if name in words}
+    return same_name(text.words[at].key, name) or bool(entities(text).get(at, frozenset()) & listed)
+
+
+def _is_two_words(key: str, evidence: Text) -> bool:
+    match = _COMPASS.match(key)
+    if not match:
+        return False
+    keys = evidence.keys
+    for place, other in enumerate(keys):
+        beside = keys[max(0, place - 1) : place] + keys[place + 1 : place + 2]
+        if same_name(key[match.end() :], other) and any(each.startswith(_COMPASS_WORDS[match[1]]) for each in beside):
+            return True
+    return False
 
 
 def _stem_is_there(word: Word, evidence: Text, alike: NDArray[np.float32]) -> bool:
@@ -252,6 +315,8 @@ def _is_common_noun(  # noqa: PLR0911 - one reason after the other
     word = sentence.words[at]
     if word.acronym or not len(alike):
         return False
+    if _stands_for_another(sentence, at, evidence):
+        return False
     best = int(alike.argmax())
     similarity = float(alike[best])
     listed = entities(evidence).get(best)
@@ -259,7 +324,8 @@ def _is_common_noun(  # noqa: PLR0911 - one reason after the other
         beside = (entities(sentence).get(near, frozenset()) for near in (at - 1, at + 1))
         return any(listed & keys for keys in beside)
     if _is_surely_name(evidence, best):
-        return similarity >= ONE_NAME and sentence.language.code != evidence.language.code
+        like = SequenceMatcher(None, romanised(word.key), romanised(evidence.words[best].key)).ratio() >= _LETTERS_ALIKE
+        return similarity >= ONE_NAME and like and sentence.language.code != evidence.language.code
     german = sentence.language.code == "de"
     if german and evidence.language.code == "de" and _is_other_compound(word.key, evidence.words[best].key):
         return False
@@ -267,7 +333,7 @@ def _is_common_noun(  # noqa: PLR0911 - one reason after the other
         return True
     if not is_ordinary(word.text, sentence.language.code):
         return False
-    if _beside_capital(sentence, at):
+    if _beside_capital(sentence, at) and not (german and _is_title(sentence, at)):
         return similarity >= (ORDINARY if _is_joined(evidence, best) else PROBABLY_THE_SAME)
     if german and _looks_common(sentence, at):
         return similarity >= ORDINARY
@@ -275,7 +341,8 @@ def _is_common_noun(  # noqa: PLR0911 - one reason after the other
         if word.key.endswith("s"):
             return similarity >= ORDINARY
         return similarity >= BEGINNING and sentence.language.code != evidence.language.code
-    return similarity >= PROBABLY_THE_SAME
+    foreign = german and evidence.language.code != "de"
+    return similarity >= (IN_GERMAN if foreign else PROBABLY_THE_SAME)
 
 
 def _is_other_compound(one: str, other: str) -> bool:
@@ -288,11 +355,20 @@ def _is_other_compound(one: str, other: str) -> bool:
     return common >= _TAIL and common < min(len(one), len(other))
 
 
-def _unclaimed(alike: NDArray[np.float32], at: int) -> NDArray[np.float32]:
-    """Return a word's similarities without words of the evidence that stand for another word much better."""
+def _unclaimed(sentence: Text, at: int, evidence: Text, alike: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a word's similarities without words of the evidence that stand for another word.
+
+    Those are words that another one is much more alike to, and names that the sentence says in another place.
+    """
     others = np.delete(alike, at, axis=0)
     best = others.max(axis=0, initial=0)
     claimed = (best >= _CLAIM) & (best > alike[at] + _CLAIM_MARGIN)
+    said = {word.key for place, word in enumerate(sentence.words) if place != at and word.capital}
+    for place, word in enumerate(evidence.words):
+        if word.capital and word.key in said and _is_surely_name(evidence, place):
+            claimed[place] = True
+        elif sentence.language.code == "de" and word.key in evidence.language.stop:
+            claimed[place] = True
     return np.where(claimed, 0, alike[at])
 
 
@@ -307,6 +383,37 @@ def _beside_capital(text: Text, at: int, *, before: bool = False) -> bool:
         if not text.text[first.end : second.start].strip():
             return True
     return False
+
+
+def _stands_for_another(sentence: Text, at: int, evidence: Text) -> bool:
+    """Say whether the evidence has another name beside the same neighbour: "Marlow Street" makes "Baker Street" a name."""
+    said = {word.key for word in sentence.words if word.capital}
+    for side in (-1, 1):
+        near = at + side
+        if not 0 <= near < len(sentence.words) or not sentence.words[near].capital:
+            continue
+        for place, word in enumerate(evidence.words):
+            there = place - side
+            if word.key != sentence.words[near].key or not 0 <= there < len(evidence.words):
+                continue
+            between = evidence.text[min(word.end, evidence.words[there].end) : max(word.start, evidence.words[there].start)]
+            other = evidence.words[there]
+            if not between.strip(" -") and other.key not in said and _is_part_of_name(evidence, there):
+                return True
+    return False
+
+
+def _is_part_of_name(text: Text, at: int) -> bool:
+    """Say whether a capitalised word beside a name is one, too, and no ordinary noun of a German text."""
+    word = text.words[at]
+    if not word.capital or word.initial or word.key in text.language.stop:
+        return False
+    return text.language.code != "de" or not is_ordinary(word.text, "de")
+
+
+def _is_title(text: Text, at: int) -> bool:
+    """Say whether a German noun stands between an article and a name: "der Stellwerker Ulf Perschke"."""
+    return at > 0 and text.words[at - 1].key in _DETERMINERS and not _beside_capital(text, at, before=True)
 
 
 def _is_joined(text: Text, at: int) -> bool:

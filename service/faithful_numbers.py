@@ -514,10 +514,10 @@ class _Reader:
                 return following
             self._add(Fraction(value), "", at, following)
             return following
-        if key in words.fractions:
+        ordinal = next((value for entries, value in words.ordinals if key in entries), 0)
+        if key in words.fractions and not (ordinal and self._key(at - 1) not in _ONE_OF):
             self._add(Fraction(1, words.fractions[key]), "share", at, at + 1)
             return at + 1
-        ordinal = next((value for entries, value in words.ordinals if key in entries), 0)
         if ordinal > 1 and not (self.language.code in {"es", "it", "pt"} and ordinal == 2 and key.startswith("segu")):
             self._add(Fraction(ordinal), "ordinal", at, at + 1)
             return at + 1
@@ -605,7 +605,11 @@ class _Reader:
             return ""
         if keys[0] in {"m", "km"} and keys[1] in {"²", "2"}:
             return "m2" if keys[0] == "m" else "km2"
+        if keys[0][0].isdigit() or is_number(keys[0], self.language.code):
+            return ""  # what follows belongs to the next number
         for phrase in (keys, keys[:1], keys[1:]):
+            if len(phrase) == 1 and phrase[0] in self.language.stop:
+                continue  # "an" is a year in French only
             for name, words in load_lexicon().units:
                 if len(phrase) == 2 and any(len(found) == 2 for found in words.places(phrase)):
                     self.taken |= {at, at + 1}
@@ -637,6 +641,8 @@ class _Reader:
         return ""
 
 
+_ONE_OF = frozenset("a one un une una uno um uma een".split())
+"""What stands before "third" if it is a share, not a place."""
 _PLAIN = 6
 """A word so long, such as "mindestens", is no preposition, and may stand apart from its number."""
 _WAYS = {

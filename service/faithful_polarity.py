@@ -6,6 +6,7 @@ evidence whose words the sentence repeats must be negated there as well, and the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,8 @@ _OPPOSED_WORD = 0.5
 _UNMET = 0.55
 """A word with "not" in it makes up for a negation only if nothing on the other side means it."""
 _ENOUGH = 2
+_FOCUS = 3
+"""Words from a negation to what it denies first, at most."""
 _NEAR = 4
 """Words on either side of a negation that say what is denied."""
 _LACKING = {"de": ("los", "lose", "losen", "loser", "loses"), "en": ("less",), "nl": ("loos", "loze")}
@@ -59,18 +62,73 @@ def negations(text: Text) -> tuple[_Negation, ...]:
     """Return every negation of a text with the words it is about."""
     keys = text.keys
     neutral = {at for place in text.language.neutral.places(keys) for at in place}
+    neutral |= set(_never_so(text))
     if text.language.code == "fr":
         neutral |= _only(keys)
     found: list[_Negation] = []
     for at, key in enumerate(keys):
         if at in neutral or key not in text.language.negators:
             continue
-        wide = text.clause_of(at)
-        part = next((each for each in text.parts if at in each), wide)
+        clause = text.clause_of(at)
+        part = next((each for each in text.parts if at in each), clause)
+        wide = range(min(clause.start, part.start), max(clause.stop, part.stop))
         if key in text.language.without:
             part = wide = range(at, min(at + 1 + _REACH, wide.stop))
         found.append(_Negation(at, part, wide))
     return tuple(found)
+
+
+_COMPARING = {
+    "en": (("as", "so"), ("as",)),
+    "de": (("so",), ("wie",)),
+    "fr": (("aussi", "autant", "si"), ("que", "qu")),
+    "es": (("tan", "tanto", "tanta", "tantos", "tantas"), ("como",)),
+    "it": (("cosi", "tanto", "tanta", "tanti", "tante"), ("come",)),
+    "pt": (("tao", "tanto", "tanta", "tantos", "tantas"), ("como",)),
+    "nl": (("zo", "even"), ("als",)),
+    "ru": (("так", "такой", "такая", "такие", "таких"), ("как",)),
+}
+"""The words of "as high as"."""
+_SINCE = frozenset("since seit depuis desde dal sinds с".split())
+_UTMOST = {
+    "en": re.compile(r"(?:.{2,}est|most|least|worst|record)$"),
+    "de": re.compile(r"(?:.{2,}ste[nrsm]?|rekord.*|maximal)$"),
+    "fr": re.compile(r"(?:plus|moins|record.*|maxim.*|minim.*|meilleur.*|pire)$"),
+    "es": re.compile(r"(?:mas|menos|mayor|menor|mejor|peor|record|maxim.*|minim.*)$"),
+    "it": re.compile(r"(?:piu|meno|maggior.*|minor.*|miglior.*|peggior.*|record|massim.*|minim.*)$"),
+    "pt": re.compile(r"(?:mais|menos|maior|menor|melhor|pior|recorde.*|maxim.*|minim.*)$"),
+    "nl": re.compile(r"(?:.{2,}ste?|record.*|meest.*)$"),
+    "ru": re.compile(r"(?:сам(?:ый|ая|ое|ые|ого|ой|ым|ых).*|наи.*|рекорд.*|.{2,}ейш.*)$"),
+}
+"""Words of the highest degree."""
+
+
+def _never_so(text: Text) -> list[int]:
+    """Return the negators of "as high as never before", "so hoch wie seit 1954 nicht mehr": a highest degree, no denial."""
+    return [at for at in _as_high_as(text) if at >= 0]
+
+
+def _as_high_as(text: Text) -> list[int]:
+    """Return where a comparison has its negator; -1 for one with a time that lacks it, which says nothing then."""
+    keys = text.keys
+    so, than = _COMPARING.get(text.language.code, ((), ()))
+    found: list[int] = []
+    for first, key in enumerate(keys):
+        if key not in so:
+            continue
+        second = next((at for at in range(first + 1, min(first + 5, len(keys))) if keys[at] in than), None)
+        if second is None:
+            continue
+        clause = text.clause_of(first)
+        after = [at for at in range(second + 1, min(second + 7, clause.stop)) if keys[at] in text.language.negators]
+        dated = second + 1 < len(keys) and keys[second + 1] in _SINCE
+        found += after or ([-1] if dated else [])
+    return found
+
+
+def _says_utmost(text: Text) -> bool:
+    pattern = _UTMOST.get(text.language.code)
+    return bool(_never_so(text)) or (pattern is not None and any(pattern.fullmatch(key) for key in text.keys))
 
 
 def _only(keys: Sequence[str]) -> set[int]:
@@ -87,13 +145,16 @@ def _only(keys: Sequence[str]) -> set[int]:
 def polarity_problem(sentence: Text, compared: Sequence[Compared]) -> str | None:
     """Return ``"negation"``, ``"opposite"`` or ``"modality"`` if the sentence and its evidence disagree."""
     said = negations(sentence)
+    compares = _as_high_as(sentence)
+    if -1 in compares or (compares and not any(_says_utmost(each.evidence) for each in compared)):
+        return "negation"
     if any(_drops_negation(sentence, said, each, compared) for each in compared):
         return "negation"
     if any(_drops_denial(sentence, said, each) for each in compared):
         return "negation"
     if any(_is_about_denied(sentence, part, said, compared) for part in _plain_parts(sentence, said)):
         return "negation"
-    if not all(_is_denied(sentence, negation, compared) for negation in said):
+    if not all(_is_same_phrase(sentence, each, compared) or _is_denied(sentence, each, compared) for each in said):
         return "negation"
     if _says_opposite(sentence, said, compared):
         return "opposite"
@@ -176,7 +237,8 @@ def _drops_negation(
             if not content or len(met) < _REPEATED * len(content):
                 continue
             hosts = [int(alike[:, at].argmax()) for at in met]
-            if any(_is_near(sentence, each, hosts) for each in said):
+            focus = [int(alike[:, at].argmax()) for at in _focus(evidence, negation) if at in met]
+            if any(_is_near(sentence, each, hosts) or set(focus) & set(each.scope) for each in said):
                 continue
             if _means_elsewhere(sentence, hosts, scope, compared, everything):
                 continue
@@ -200,7 +262,9 @@ def _drops_denial(sentence: Text, said: Sequence[_Negation], compared: Compared)
                 continue
             hosts = {int(alike[:, other].argmax()) for other in met}
             clauses = {word for host in hosts for word in sentence.clause_of(host)}
-            if any(set(each.wide) & clauses for each in said) or any(_lacks(sentence, word) for word in clauses):
+            if any(set(each.wide) & clauses for each in said):
+                continue
+            if any(_lacks(sentence, word) or sentence.words[word].key in sentence.language.ceasing for word in clauses):
                 continue
             if not _is_made_up_for(sentence, hosts, compared, part):
                 return True
@@ -218,6 +282,13 @@ def _means_elsewhere(
         return False
     own = max((fit.score for fit in fits if fit.compared is compared and set(fit.part) & set(scope)), default=0.0)
     return fits[0].score > own + _MARGIN
+
+
+def _focus(text: Text, negation: _Negation) -> list[int]:
+    """Return the words that a negation denies first: the nearest on either side that says something."""
+    near = [at for at in _content(text, negation.wide) if 0 < abs(at - negation.at) <= _FOCUS]
+    before = [at for at in near if at < negation.at][-1:]
+    return before + [at for at in near if at > negation.at][:1]
 
 
 def _is_near(sentence: Text, negation: _Negation, words: Sequence[int]) -> bool:
@@ -275,17 +346,43 @@ def _is_made_up_for(
 
 def _lacks(text: Text, at: int) -> bool:
     """Say whether a word has a "not" in it: "refuse", "unverändert", "kostenlos"."""
-    key, language = text.words[at].key, text.language
-    ending = key.endswith(_LACKING.get(language.code, ("\0",))) and len(key) > 5
-    return ending or key in language.denials
+    key = text.words[at].key
+    ending = key.endswith(_LACKING.get(text.language.code, ("\0",))) and len(key) > 5
+    return ending or at in _denials(text)
+
+
+@lru_cache(maxsize=64)
+def _denials(text: Text) -> frozenset[int]:
+    return frozenset(at for place in text.language.denials.places(text.keys) for at in place)
 
 
 def _sides(sides: object, text: Text, keys: Sequence[str]) -> set[int]:
+    """Return which sides of an opposite some words have; a phrase counts for itself, not for the words in it."""
     assert isinstance(sides, dict)  # noqa: S101
     pair: tuple[WordList, WordList] | None = sides.get(text.language.code)
     if pair is None:
         return set()
-    return {side for side in (0, 1) if pair[side].places(keys)}
+    places = [(side, place) for side in (0, 1) for place in pair[side].places(keys)]
+    phrases = [place for _, place in places if len(place) > 1]
+    return {
+        side
+        for side, place in places
+        if not any(place != other and place.start in other for other in phrases)
+    }
+
+
+def _is_same_phrase(sentence: Text, negation: _Negation, compared: Sequence[Compared]) -> bool:
+    """Say whether a negation belongs to a phrase such as "without notice" that the evidence has in one word or another."""
+    for opposite in load_lexicon().opposites:
+        pair = opposite.sides.get(sentence.language.code)
+        if pair is None:
+            continue
+        for side in (0, 1):
+            if not any(len(place) > 1 and negation.at in place for place in pair[side].places(sentence.keys)):
+                continue
+            if any(_sides(opposite.sides, each.evidence, each.evidence.keys) == {side} for each in compared):
+                return True
+    return False
 
 
 def _says_opposite(sentence: Text, said: Sequence[_Negation], compared: Sequence[Compared]) -> bool:

@@ -85,8 +85,8 @@ def _shortfall(mean: float, words: int, usual: float) -> float:
 
 
 def measure_support(sentence: Text, compared: Sequence[Compared]) -> Support:
-    """Return how well each content word of ``sentence`` is met by the evidence; wholly if it has none."""
-    content = [at for at, word in enumerate(sentence.words) if word.content]
+    """Return how well each content word and figure of ``sentence`` is met by the evidence; wholly if it has none."""
+    content = [at for at, word in enumerate(sentence.words) if word.content or word.text.isdigit()]
     if not content:
         return Support((1.0, 1), ())
     best = np.max([each.alike.max(axis=1, initial=0) for each in compared], axis=0)

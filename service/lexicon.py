@@ -102,6 +102,8 @@ class Language:
     """What may stand for a doubt in another language, without being as much of one."""
     denials: WordList
     """Words that say "not" without saying it: "refuse", "unverändert"."""
+    ceasing: WordList
+    """Words that may stand for a denial such as "stop" in another language, without being one."""
     without: WordList
     """Negators that deny only the words after them."""
     duties: WordList
@@ -190,7 +192,7 @@ def _language(code: str, table: Mapping[str, Any], numbers: Mapping[str, str]) -
     }
     words = {
         name: WordList(table[name].split())
-        for name in ("stop", "negators", "agent", "to", "passive", "likely", "denials", "without")
+        for name in ("stop", "negators", "agent", "to", "passive", "likely", "denials", "ceasing", "without")
     }
     months = _numbered(table["months"], table["month_numbers"])
     names = table["weekdays"].split()

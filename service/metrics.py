@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as EXPOSITION_TYPE
 
 from index import Library
-from service.writer import BUCKETS, Writer
+from service.outcome import BUCKETS
+
+if TYPE_CHECKING:  # loaded only by a service that writes
+    from service.writer import Writer
 
 __all__ = ["EXPOSITION_TYPE", "exposition"]
 

@@ -33,6 +33,7 @@ def build_messages(
     evidence: Mapping[int, str],
     language: str = "",
     *,
+    searched: str = "",
     mark: Callable[[], str] = lambda: secrets.token_hex(8),
 ) -> list[dict[str, str]]:
     """Return the messages of a chat.
@@ -41,15 +42,18 @@ def build_messages(
         question: as it was asked.
         evidence: quotes by their numbers.
         language: English name of the language to answer in; that of the question if empty.
+        searched: what was searched for, if a follow-up question took words of an earlier one along.
         mark: makes the word that stands around evidence; made again while a text contains it.
     """
     texts = {number: _plain(text) for number, text in evidence.items()}
-    asked = _plain(question)
+    asked, context = _plain(question), _plain(searched)
     word = mark()
-    while any(word in text for text in (asked, *texts.values())):
+    while any(word in text for text in (asked, context, *texts.values())):
         word = mark()
     rules = _RULES.format(language=language or "the language of the question", mark=f"={word}", no_answer=NO_ANSWER)
     parts = [f"={word} evidence {number}\n{text}\n={word} end" for number, text in texts.items()]
+    if context and context != asked:
+        asked = f"{asked}\nIt follows an earlier question; what was searched for is: {context}"
     last = (
         f"Question: {asked}\nAnswer in {language or 'the language of the question'}, each sentence with its number."
     )

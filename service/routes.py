@@ -13,7 +13,7 @@ import json
 import threading
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -30,7 +30,9 @@ from service.answer import AnswerPolicy, answer_question
 from service.metrics import EXPOSITION_TYPE, exposition
 from service.receipts import verify_receipt
 from service.schemas import ErrorBody, ErrorDetail
-from service.writer import Writer
+
+if TYPE_CHECKING:  # loaded only by a service that writes
+    from service.writer import Writer
 
 UPLOAD_BYTES = 64 * 2**20
 """A whole upload; a single file has its own, lower limit."""

@@ -15,7 +15,7 @@ from index.errors import ReceiptsRejected
 from index.records import Location
 from service.answer import Answer, Citation
 from service.receipts import Receipt, Verdict
-from service.writer import Written
+from service.outcome import Written
 
 Scalar = StrictStr | StrictInt | StrictFloat | bool | None
 FilterRange = Annotated[

@@ -21,6 +21,7 @@ from service.breaker import Breaker
 from service.faithful import CHECKS, EvidenceText, Faithfulness
 from service.faithful_support import fits_question
 from service.llm import FAULTS, Endpoint, WriterFault
+from service.outcome import BUCKETS, Ended, Tally, Withheld, Written, WrittenSentence
 from service.prompt import build_messages
 from service.written import MOST_SENTENCES, RawSentence, SentenceReader, says_no_answer
 
@@ -30,68 +31,8 @@ PROBLEMS: dict[str, str] = FAULTS | {
 }
 """Why an answer stayed extractive although one was to be written, by stable code."""
 
-BUCKETS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0)
-"""Seconds, for the histogram."""
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenSentence:
-    """A sentence that passed every check; ``citations`` are the numbers of the evidence it rests on."""
-
-    text: str
-    citations: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Withheld:
-    """A sentence that did not; ``objection`` is one of ``CHECKS`` of the checks, "repeated" or "unfinished"."""
-
-    objection: str
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The last event. With a ``problem``, one of :data:`PROBLEMS`, nothing before it may stand as the answer."""
-
-    problem: str | None
-
-
 Gate: TypeAlias = AbstractContextManager[object]
 Event: TypeAlias = WrittenSentence | Withheld | Ended
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What became of a written answer; without sentences there is none, and ``problem`` says why."""
-
-    sentences: tuple[WrittenSentence, ...]
-    model: str
-    withheld: int
-    problem: str | None
-    seconds: float
-
-    @property
-    def text(self) -> str:
-        """The sentences with their marks."""
-        return " ".join(
-            f"{each.text} {''.join(f'[{number}]' for number in each.citations)}" for each in self.sentences
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """How written answers went since the start."""
-
-    outcomes: dict[str, int]
-    """By "written" or the problem."""
-    withheld: dict[str, int]
-    """Sentences by objection."""
-    buckets: tuple[int, ...]
-    """How many took at most so many seconds, for each of ``BUCKETS``."""
-    count: int
-    seconds: float
-    open: bool
-    """Whether the endpoint is being left alone."""
 
 
 @dataclass
@@ -109,6 +50,8 @@ class _Work:
     """One answer to write."""
 
     question: str
+    searched: str
+    """The question, or a follow-up with the words of the earlier one before it."""
     citations: Sequence[Citation]
     encoder: Encoder
     gate: Gate
@@ -151,7 +94,7 @@ class Writer:
         sentences: list[WrittenSentence] = []
         withheld = 0
         problem: str | None = "writer_unfaithful"
-        for event in self.write(answer.question, answer.citations, encoder, gate):
+        for event in self.write(answer.question, answer.citations, encoder, gate, searched=answer.searched):
             if isinstance(event, WrittenSentence):
                 sentences.append(event)
             elif isinstance(event, Withheld):
@@ -162,7 +105,13 @@ class Writer:
         return Written(() if problem else tuple(sentences), self.model, withheld, problem, seconds)
 
     def write(
-        self, question: str, citations: Sequence[Citation], encoder: Encoder, gate: Gate | None = None
+        self,
+        question: str,
+        citations: Sequence[Citation],
+        encoder: Encoder,
+        gate: Gate | None = None,
+        *,
+        searched: str | None = None,
     ) -> Iterator[Event]:
         """Yield checked sentences as they come, what was withheld between them, and how it ended.
 
@@ -171,11 +120,12 @@ class Writer:
             citations: the evidence, with the numbers that marks refer to.
             encoder: the model that words are compared with.
             gate: held while sentences are checked, never while the endpoint is waited for.
+            searched: what the evidence was found with, if that is more than the question.
         """
         started = time.perf_counter()
         problem: str | None = "writer_invalid"
         try:
-            for event in self._events(_Work(question, citations, encoder, gate or nullcontext())):
+            for event in self._events(_Work(question, searched or question, citations, encoder, gate or nullcontext())):
                 if isinstance(event, Ended):
                     problem = event.problem
                 elif isinstance(event, Withheld):
@@ -214,7 +164,8 @@ class Writer:
             with work.gate:
                 checking = self._checking(work)
             quotes = {each.number: each.quote for each in work.citations if each.same_as is None}
-            pieces = self.endpoint.complete(build_messages(work.question, quotes, checking.language_name))
+            messages = build_messages(work.question, quotes, checking.language_name, searched=work.searched)
+            pieces = self.endpoint.complete(messages)
             for sentence in _sentences(pieces, checking.language):
                 if says_no_answer(sentence):
                     self._breaker.succeeded()
@@ -239,7 +190,7 @@ class Writer:
 
     def _checking(self, work: _Work) -> Faithfulness:
         evidence = {each.number: EvidenceText(each.quote, each.hit.document.language) for each in work.citations}
-        return Faithfulness(work.encoder, work.question, evidence, checks=self._checks)
+        return Faithfulness(work.encoder, work.question, evidence, searched=work.searched, checks=self._checks)
 
     def _count(self, outcome: str, seconds: float) -> None:
         counts = self._counts
@@ -273,7 +224,7 @@ def _answers(work: _Work, survivors: Sequence[WrittenSentence]) -> bool:
         return False
     text = " ".join(each.text for each in survivors)
     with work.gate:
-        return fits_question(work.encoder, work.question, text, [each.quote for each in work.citations])
+        return fits_question(work.encoder, work.searched, text, [each.quote for each in work.citations])
 
 
 def _sentences(pieces: Iterator[str], language: str) -> Iterator[RawSentence]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -25,7 +28,8 @@ from service.llm import Endpoint
 from service.prompt import NO_ANSWER, build_messages
 from service.routes import AppState
 from service.schemas import AskResponse
-from service.writer import PROBLEMS, Ended, Withheld, Writer, WrittenSentence
+from service.outcome import Ended, Withheld, WrittenSentence
+from service.writer import PROBLEMS, Writer
 from service.written import RawSentence, SentenceReader
 from tests.conftest import ROOT, TEXTS
 from tests.tiny import TinyEncoder
@@ -123,6 +127,16 @@ def test_a_mark_that_evidence_knows_would_let_it_out() -> None:
     text = "=aaaa end"
     (_, user) = build_messages("Why?", {1: text}, mark=iter(["bbbb"]).__next__)
     assert "=bbbb evidence 1\n=aaaa end\n=bbbb end" in user["content"]  # inside, whatever it says
+
+
+def test_a_follow_up_question_is_sent_with_what_was_searched() -> None:
+    searched = "What did Germany offer France? [1] =cccc\nand Mali?"
+    marks = iter(["cccc", "dddd"])
+    (_, user) = build_messages("and Mali?", {1: "x"}, searched=searched, mark=lambda: next(marks))
+    assert "what was searched for is: What did Germany offer France? (1) =cccc and Mali?" in user["content"]
+    assert user["content"].count("=dddd") == 2
+    (_, alone) = build_messages("and Mali?", {1: "x"}, searched="and Mali?")
+    assert "searched" not in alone["content"], "a question that stands alone needs no more"
 
 
 def test_the_prompt_holds_no_secret_and_no_other_document(ask: Any, library: Library) -> None:
@@ -249,6 +263,35 @@ def test_a_refusal_is_never_turned_into_an_answer(library: Library) -> None:
         writer.close()
         assert (body["answerable"], body["answer"], body["written"]) == (False, None, None)
         assert stub.seen.requests == 0, "the endpoint is not even asked"
+
+
+def test_a_follow_up_question_is_answered_with_the_words_of_the_earlier_one(ask: Any) -> None:
+    earlier = "How much does the repair of the old Tanner Bridge cost?"
+    answered = ask("The repair of the old Tanner Bridge costs four million euros. [1]", "and now?", previous=earlier)
+    assert answered["searched"] == f"{earlier} and now?"
+    assert answered["answer_kind"] == "written", answered["written"]
+    alone = ask("The repair of the old Tanner Bridge costs four million euros. [1]", "and what does the repair cost?")
+    assert alone["answer_kind"] == "extractive", "a name that neither question nor evidence has"
+
+
+def test_a_service_that_writes_nothing_loads_nothing_for_it() -> None:
+    heavy = "{'service.writer', 'service.faithful', 'service.lexicon', 'service.llm', 'simplemma', 'httpx'}"
+    program = f"import sys, service.app, service.cli, service.metrics; {{}}print(sorted({heavy} & set(sys.modules)))"
+
+    def loaded(more: str = "") -> str:
+        command = [sys.executable, "-c", program.format(more)]
+        return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+    assert loaded() == "[]"
+    assert "simplemma" in loaded("import service.writer; "), "the null control"
+
+
+def test_the_page_has_words_for_every_problem() -> None:
+    strings = (ROOT / "service" / "static" / "strings.js").read_text("utf-8")
+    for block in strings.split("notWrittenFor: {")[1:]:
+        known = set(re.findall(r"^\s*(writer_\w+):", block.partition("}")[0], re.MULTILINE))
+        assert known == set(PROBLEMS)
+    assert strings.count("notWrittenFor: {") == 2, "English and German"
 
 
 def test_sentences_come_one_by_one(library: Library) -> None:

@@ -37,7 +37,11 @@ const en = {
   notWrittenFor: {
     writer_unfaithful: 'the evidence does not bear out what was written',
     writer_timeout: 'it took too long',
+    writer_no_answer: 'the language model found no answer in the evidence',
     writer_unreachable: 'the language model cannot be reached',
+    writer_refused: 'the language model refused the request',
+    writer_failed: 'the language model reported an error',
+    writer_invalid: 'the language model’s answer could not be used',
     writer_busy: 'too many answers are being written at once',
     writer_paused: 'the language model has failed several times and is left alone for a while',
   },
@@ -186,7 +190,11 @@ const de = {
   notWrittenFor: {
     writer_unfaithful: 'Die Belege tragen nicht, was geschrieben wurde',
     writer_timeout: 'Es hat zu lange gedauert',
+    writer_no_answer: 'Das Sprachmodell hat in den Belegen keine Antwort gefunden',
     writer_unreachable: 'Das Sprachmodell ist nicht zu erreichen',
+    writer_refused: 'Das Sprachmodell hat die Anfrage abgelehnt',
+    writer_failed: 'Das Sprachmodell hat einen Fehler gemeldet',
+    writer_invalid: 'Die Antwort des Sprachmodells war nicht zu gebrauchen',
     writer_busy: 'Es werden zu viele Antworten auf einmal geschrieben',
     writer_paused: 'Das Sprachmodell hat mehrmals versagt und wird eine Weile in Ruhe gelassen',
   },

@@ -26,7 +26,8 @@ from index.encoder import Encoder
 from service.answer import Answer, AnswerPolicy, answer_question
 from service.breaker import Breaker
 from service.llm import Endpoint
-from service.writer import PROBLEMS, Writer, Written
+from service.outcome import Written
+from service.writer import PROBLEMS, Writer
 from tests.tiny import TinyEncoder
 from tests.writer.stub import KINDS, Stub, serving
 

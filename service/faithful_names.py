@@ -8,7 +8,7 @@ evidence must either look like a common noun and mean what a word of the evidenc
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import cache, lru_cache
 
@@ -167,6 +167,9 @@ def unknown_names(sentence: Text, evidence: Text, alike: NDArray[np.float32], qu
     unknown: set[int] = set()
     for at, word in enumerate(sentence.words):
         keys = said_places.get(at, frozenset())
+        if word.capital and _is_other_direction(sentence, at, evidence):
+            unknown.add(at)
+            continue
         if not _may_be_name(sentence, at, bool(keys)):
             continue
         if keys:
@@ -250,25 +253,34 @@ def _is_there(word: Word, evidence: Text, alike: NDArray[np.float32]) -> bool:
 
 
 def _is_there_in_two_words(sentence: Text, at: int, evidence: Text) -> bool:
-    """Say whether a word is a German compound of direction and name that the other text has in two words, or half of one."""
+    """Say whether a word is a compound of direction and name that the other text has in two words, or half of one."""
     if sentence.language.code == "de":
         return _is_two_words(sentence.words[at].key, evidence)
-    if evidence.language.code != "de":
-        return False
+    return any(
+        (key.startswith(ways) and _is_name_or_listed(sentence, near, name))
+        or (sentence.words[near].key.startswith(ways) and same_name(key, name))
+        for key, near, ways, name in _beside_compounds(sentence, at, evidence)
+    )
+
+
+def _is_other_direction(sentence: Text, at: int, evidence: Text) -> bool:
+    """Say whether a word gives a name another direction than the German evidence does: "Upper Weser", "Unterweser"."""
+    every = {way for ways in _COMPASS_WORDS.values() for way in ways}
+    return any(
+        _is_name_or_listed(sentence, near, name) and not key.startswith(ways) and key.startswith(tuple(every))
+        for key, near, ways, name in _beside_compounds(sentence, at, evidence)
+    )
+
+
+def _beside_compounds(sentence: Text, at: int, evidence: Text) -> Iterator[tuple[str, int, tuple[str, ...], str]]:
+    """Yield a word's key, each neighbour, and what a German compound's direction and name are."""
+    if sentence.language.code == "de" or evidence.language.code != "de":
+        return
+    found = [(match, word.key) for word in evidence.words if (match := _COMPASS.match(word.key))]
     for near in (at - 1, at + 1):
-        if not 0 <= near < len(sentence.words):
-            continue
-        key, beside = sentence.words[at].key, sentence.words[near].key
-        for word in evidence.words:
-            match = _COMPASS.match(word.key)
-            if not match:
-                continue
-            ways, name = _COMPASS_WORDS[match[1]], word.key[match.end() :]
-            if (key.startswith(ways) and _is_name_or_listed(sentence, near, name)) or (
-                beside.startswith(ways) and same_name(key, name)
-            ):
-                return True
-    return False
+        if 0 <= near < len(sentence.words):
+            for match, key in found:
+                yield sentence.words[at].key, near, _COMPASS_WORDS[match[1]], key[match.end() :]
 
 
 def _is_name_or_listed(text: Text, at: int, name: str) -> bool:
@@ -315,7 +327,7 @@ def _is_common_noun(  # noqa: PLR0911 - one reason after the other
     word = sentence.words[at]
     if word.acronym or not len(alike):
         return False
-    if _stands_for_another(sentence, at, evidence):
+    if _stands_for_another(sentence, at, evidence, alike):
         return False
     best = int(alike.argmax())
     similarity = float(alike[best])
@@ -385,7 +397,7 @@ def _beside_capital(text: Text, at: int, *, before: bool = False) -> bool:
     return False
 
 
-def _stands_for_another(sentence: Text, at: int, evidence: Text) -> bool:
+def _stands_for_another(sentence: Text, at: int, evidence: Text, alike: NDArray[np.float32]) -> bool:
     """Say whether the evidence has another name beside the same neighbour: "Marlow Street" makes "Baker Street" a name."""
     said = {word.key for word in sentence.words if word.capital}
     for side in (-1, 1):
@@ -398,7 +410,9 @@ def _stands_for_another(sentence: Text, at: int, evidence: Text) -> bool:
                 continue
             between = evidence.text[min(word.end, evidence.words[there].end) : max(word.start, evidence.words[there].start)]
             other = evidence.words[there]
-            if not between.strip(" -") and other.key not in said and _is_part_of_name(evidence, there):
+            if between.strip(" -") or other.key in said or not _is_part_of_name(evidence, there):
+                continue
+            if alike[there] < IN_GERMAN or not is_ordinary(other.text, evidence.language.code):
                 return True
     return False
 

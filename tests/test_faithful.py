@@ -15,7 +15,7 @@ from service.faithful_quotes import quoted
 from service.lexicon import fold, language_of, load_lexicon, load_names
 from service.prompt import build_messages
 from tests.tiny import TinyEncoder
-from tests.writer.answers import adversarial, faithful
+from tests.writer.answers import adversarial, faithful, last, last_adversarial
 from tests.writer.checks import GUARDS, REQUIRED, Judged, judge
 from tests.writer.make_adversarial import make
 
@@ -69,6 +69,11 @@ def figures(code: str, text: str) -> set[tuple[Fraction, str]]:
         ("en", "Louis XIV", 14, "ordinal"),
         ("de", "640 m²", 640, "m2"),
         ("en", "17 kilometres", 17, "km"),
+        ("en", "drops to third place", 3, "ordinal"),
+        ("en", "almost a third less", Fraction(1, 3), "share"),
+        ("de", "seit 1998 41 Meter", 1998, ""),
+        ("de", "führt mit sieben Partien an", 7, ""),
+        ("fr", "sept ans", 7, "year"),
     ],
 )
 def test_numbers_are_read_in_every_way_of_writing(code: str, text: str, value: Fraction | int, unit: str) -> None:
@@ -131,6 +136,9 @@ def test_figures_must_be_in_the_evidence(said: tuple[str, str], known: tuple[str
         ("Schmidt", "Schmitz", False),
         ("Эммануэль", "Emmanuel", True),
         ("Файт", "Veith", True),
+        ("Poutine", "Putin", True),
+        ("Bruni", "Brünn", False),
+        ("Haase", "has", False),
     ],
 )
 def test_names_are_compared_by_their_letters_across_scripts(one: str, other: str, same: bool) -> None:
@@ -198,6 +206,55 @@ def test_each_check_objects_to_its_own(e5: Encoder, sentence: str, cited: list[i
     if objection is not None:
         rest = [code for code in CHECKS if code not in checked.objections(sentence, cited)]
         assert Faithfulness(e5, "What does it cost?", {1: E1}, checks=rest).objection(sentence, cited) is None
+
+
+@pytest.mark.parametrize(
+    ("question", "evidence", "faithful_", "wrong"),
+    [
+        (
+            "Wo nisten Störche?",
+            ("en", "Eleven pairs of storks nested in the Lower Weser marshes this spring."),
+            "Elf Storchenpaare nisteten dieses Frühjahr in den Marschen der Unterweser.",
+            "Elf Storchenpaare nisteten dieses Frühjahr in den Marschen der Oberweser.",
+        ),
+        (
+            "Where do storks nest?",
+            ("de", "Elf Storchenpaare nisteten in diesem Frühjahr in den Marschen der Unterweser."),
+            "Eleven pairs of storks nested in the marshes of the Lower Weser this spring.",
+            "Eleven pairs of storks nested in the marshes of the Upper Weser this spring.",
+        ),
+        (
+            "Wie hoch stand das Wasser?",
+            ("en", "The water in Niederlohe reached 6.42 metres, the highest level since 1954."),
+            "Das Wasser in Niederlohe stand bei 6,42 Metern, so hoch wie seit 1954 nicht mehr.",
+            "Das Wasser in Niederlohe stand nicht bei 6,42 Metern, dem höchsten Stand seit 1954.",
+        ),
+        (
+            "When can the landlord terminate?",
+            ("de", "Die Vermieterin kann bei Rückstand fristlos kündigen."),
+            "The landlord can terminate without notice if rent is in arrears.",
+            "The landlord can terminate with notice if rent is in arrears.",
+        ),
+        (
+            "Wird die Impfung Pflicht?",
+            ("en", "The minister, Ana Queiroz, does not plan to make vaccination compulsory."),
+            "Ministerin Ana Queiroz plant keine Impfpflicht.",
+            "Ministerin Ana Queiroz plant eine Impfpflicht.",
+        ),
+        (
+            "Who leads the school?",
+            ("de", "Stadträtin Dana Whitlock leitet die Marlow Street School."),
+            "Councillor Dana Whitlock leads the Marlow Street School.",
+            "Councillor Dana Whitlock leads the Baker Street School.",
+        ),
+    ],
+)
+def test_what_is_said_in_another_way_is_kept_and_the_like_that_is_wrong_is_not(
+    e5: Encoder, question: str, evidence: tuple[str, str], faithful_: str, wrong: str
+) -> None:
+    checked = Faithfulness(e5, question, {1: EvidenceText(evidence[1], evidence[0])})
+    assert checked.objections(faithful_, [1]) == ()
+    assert checked.objections(wrong, [1]) != ()
 
 
 def test_evidence_in_a_language_without_lists_supports_nothing(e5: Encoder) -> None:
@@ -269,10 +326,10 @@ def test_without_its_check_a_kind_is_kept(attacked: list[Judged], kind: str) -> 
 
 
 def test_the_adversarial_answers_are_what_the_program_makes() -> None:
-    made = {case.id: case for case in make()}
-    stored = {case.id: case for case in adversarial() if not case.id.startswith("hard/")}
+    made = {case.id: case for case in [*make(faithful()), *make(last())]}
+    stored = {case.id: case for case in [*adversarial(), *last_adversarial()] if not case.id.startswith("hard/")}
     assert made == stored
-    texts = {(case.sentence, case.cited) for case in faithful()}
+    texts = {(case.sentence, case.cited) for case in [*faithful(), *last()]}
     same = [case.id for case in stored.values() if (case.sentence, case.cited) in texts and case.kind != "citation"]
     assert same == [], "an edit that changes nothing"
 

@@ -38,8 +38,14 @@ def faithful() -> tuple[Case, ...]:
     return tuple(_faithful())
 
 
-def _faithful() -> Iterator[Case]:
-    for block in tomllib.loads((FOLDER / "faithful.toml").read_text("utf-8"))["block"]:
+@cache
+def last() -> tuple[Case, ...]:
+    """Return the faithful answers of the last look."""
+    return tuple(_faithful("last.toml"))
+
+
+def _faithful(name: str = "faithful.toml") -> Iterator[Case]:
+    for block in tomllib.loads((FOLDER / name).read_text("utf-8"))["block"]:
         evidence = tuple(EvidenceText(text, language) for language, text in block["evidence"])
         for at, (_, question, sentence, cited) in enumerate(block["answers"]):
             yield Case(f"{block['id']}/{at}", "faithful", block["half"], question, sentence, tuple(cited), evidence)
@@ -48,8 +54,7 @@ def _faithful() -> Iterator[Case]:
 @cache
 def adversarial() -> tuple[Case, ...]:
     """Return the adversarial answers: those made by ``tests.writer.make_adversarial`` and those written by hand."""
-    lines = (FOLDER / "adversarial.jsonl").read_text("utf-8").splitlines()
-    made = [_read(json.loads(line)) for line in lines]
+    made = _read_all("adversarial.jsonl")
     hard = [
         Case(
             f"hard/{at}",
@@ -63,6 +68,16 @@ def adversarial() -> tuple[Case, ...]:
         for at, row in enumerate(tomllib.loads((FOLDER / "hard.toml").read_text("utf-8"))["answer"])
     ]
     return (*made, *hard)
+
+
+@cache
+def last_adversarial() -> tuple[Case, ...]:
+    """Return the adversarial answers made from those of the last look."""
+    return tuple(_read_all("last.jsonl"))
+
+
+def _read_all(name: str) -> list[Case]:
+    return [_read(json.loads(line)) for line in (FOLDER / name).read_text("utf-8").splitlines()]
 
 
 def _read(row: dict[str, object]) -> Case:

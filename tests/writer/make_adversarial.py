@@ -1,6 +1,6 @@
 """Make adversarial answers from the faithful ones by edits that change what they say.
 
-    python -m tests.writer.make_adversarial        # writes tests/data/written/adversarial.jsonl
+    python -m tests.writer.make_adversarial        # writes tests/data/written/adversarial.jsonl and last.jsonl
 
 Each edit is small, as a model's mistakes are: one number, one name, one "not", one mark. The result is kept as data,
 so that a test judges the same answers everywhere.
@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from index.language import detect_language
 from service.faithful import EvidenceText
-from tests.writer.answers import FOLDER, Case, faithful
+from tests.writer.answers import FOLDER, Case, faithful, last
 
 SEED = 20261122
 
@@ -227,6 +227,76 @@ _PLACES = {
     "Minusma": ("Unifil",),
     "Sahel": ("Caucasus",),
 }
+_LAST_WORDS = {
+    "elf Meter": "zwölf Meter",
+    "neuf millions": "sept millions",
+    "another nine million": "another nine thousand",
+    "finales de junio": "finales de julio",
+    "Three items": "Five items",
+    "fourteen days": "forty days",
+    "50 Cent": "50 Euro",
+    "1 March": "1 May",
+    "11 p.m.": "10 p.m.",
+    "zwölf Flüge": "zwanzig Flüge",
+    "zwei Erinnerungen": "drei Erinnerungen",
+    "eight of the flights": "six of the flights",
+    "more than ever before": "fewer than ever before",
+    "März 2021": "Mai 2021",
+    "Wednesday": "Tuesday",
+    "zaterdag": "zondag",
+    "Saturday": "Sunday",
+    "halbe Stunde": "Viertelstunde",
+    "older than 70": "older than 80",
+    "4 September": "4 October",
+    "сентября": "октября",
+    "metres": "feet",
+    "a quarter": "a third",
+    "Zwei Drittel": "Drei Viertel",
+    "trois jours": "treize jours",
+    "Pfund": "Dollar",
+    "12 January": "12 February",
+    "Januar": "Juni",
+    "nine kilos": "ninety kilos",
+    "neun Kilo": "neun Tonnen",
+}
+_LAST_NEGATIONS: list[tuple[str, str]] = [
+    (r"\bdo not (\w+)", r"\1"),
+    (r"\bwould not\b", "would"),
+    (r"\bkein (\w+) mehr\b", r"weiterhin \1"),
+    (r"\bn'organiserait pas de\b", "organiserait un"),
+    (r"\bNadie tuvo\b", "La gente tuvo"),
+    (r"\bnunca salen\b", "salen"),
+    (r"\bno habrá\b", "habrá"),
+    (r"\bnon farà\b", "farà"),
+    (r"\bsi no\b", "si"),
+    (r", not the\b", " and the"),
+    (r"\bwithout a\b", "with a"),
+    (r"\bhas stopped\b", "goes on"),
+]
+_LAST_PEOPLE = "Veit Holzapfel|Nora Kling|Priya Raman|Tiziana Morandin|Samir Haddad|Claire Ormond|Jannis Rohde".split("|")
+_LAST_PLACES = {
+    "Skarvik": ("Bodvik", "Hammerfest"),
+    "Montrécourt": ("Beaulieu",),
+    "Los Cardos": ("Los Pinos",),
+    "Aerlux": ("Ryanair",),
+    "Brackwede": ("Senne", "Gütersloh"),
+    "Riga": ("Tallinn", "Vilnius"),
+    "Turin": ("Milan",),
+    "Gand": ("Anvers",),
+    "Alder Bay": ("Cedar Bay", "Alder Creek"),
+    "Keldon": ("Morven",),
+    "Padua": ("Verona",),
+    "Leeds": ("Bristol", "York"),
+    "Klyazma": ("Volga",),
+    "Клязьму": ("Волгу",),
+    "Germany": ("Austria",),
+    "Sweden": ("Norway",),
+    "Ellerby": ("Whitby",),
+    "Arcos": ("Toledo",),
+    "Luma": ("Nora",),
+    "Lüchow": ("Uelzen",),
+}
+"""What the last look has instead; apart, so that the answers made before stay the same."""
 _FILLERS = {"en": "which experts welcomed as a great success", "de": "was Fachleute als großen Erfolg begrüßten"}
 
 _DISTRACTORS = (
@@ -235,10 +305,9 @@ _DISTRACTORS = (
 )
 
 
-def make() -> list[Case]:
+def make(cases: Sequence[Case], seed: int = SEED) -> list[Case]:
     """Return all adversarial answers, in a fixed order."""
-    random_ = random.Random(SEED)
-    cases = faithful()
+    random_ = random.Random(seed)
     makers: list[tuple[str, Callable[[Case, random.Random], Iterator[Case]]]] = [
         ("number", _numbers),
         ("not", _dropped),
@@ -284,10 +353,11 @@ def _numbers(case: Case, random_: random.Random) -> Iterator[Case]:
             case,
             case.sentence[: match.start()] + _other_number(match.group(), random_) + case.sentence[match.end() :],
         )
-    known = [word for word in _WORDS if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", case.sentence)]
+    words = _LAST_WORDS if case.half == "last" else _WORDS
+    known = [word for word in words if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", case.sentence)]
     if known:
         word = random_.choice(known)
-        yield _changed(case, re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", _WORDS[word], case.sentence, count=1))
+        yield _changed(case, re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", words[word], case.sentence, count=1))
 
 
 def _other_number(number: str, random_: random.Random) -> str:
@@ -313,7 +383,7 @@ _DENIES = re.compile(
 def _dropped(case: Case, random_: random.Random) -> Iterator[Case]:
     if not any(_DENIES.search(item.text) for item in case.evidence):
         return  # the answer says "not" in its own words; without it, nobody knows what it says
-    for pattern, plain in _NEGATIONS:
+    for pattern, plain in [*_LAST_NEGATIONS, *_NEGATIONS] if case.half == "last" else _NEGATIONS:
         if re.search(pattern, case.sentence):
             yield _changed(case, re.sub(pattern, plain, case.sentence, count=1))
             return
@@ -332,15 +402,16 @@ def _added_not(case: Case, random_: random.Random) -> Iterator[Case]:
 
 
 def _names(case: Case, random_: random.Random) -> Iterator[Case]:
-    people = [name for name in _PEOPLE if name in case.sentence]
+    people = [name for name in (_LAST_PEOPLE if case.half == "last" else _PEOPLE) if name in case.sentence]
     if people:
         name = random_.choice(people)
         yield _changed(case, case.sentence.replace(name, random_.choice(_STRANGERS)))
         surname = name.split()[-1]
         yield _changed(case, case.sentence.replace(surname, random_.choice(_STRANGERS).split()[-1]))
-    places = [name for name in _PLACES if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", case.sentence)]
+    swaps = _LAST_PLACES if case.half == "last" else _PLACES
+    places = [name for name in swaps if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", case.sentence)]
     for name in random_.sample(places, min(2, len(places))):
-        other = random_.choice(_PLACES[name])
+        other = random_.choice(swaps[name])
         yield _changed(case, re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", other, case.sentence, count=1))
 
 
@@ -411,7 +482,8 @@ def _across(case: Case, random_: random.Random) -> Iterator[Case]:
     """Quote the end of one passage and the beginning of another as if they were one."""
     if not case.id.endswith(("/0", "/2")):
         return
-    other = random_.choice([each for each in faithful() if each.evidence[0].text != case.evidence[0].text])
+    pool = last() if case.half == "last" else faithful()
+    other = random_.choice([each for each in pool if each.evidence[0].text != case.evidence[0].text])
     first, second = case.evidence[0], other.evidence[0]
     end = first.text.rstrip(".").split()[-random_.randint(3, 6) :]
     begin = second.text.split()[: random_.randint(3, 6)]
@@ -444,21 +516,22 @@ def _added_claims(case: Case, random_: random.Random) -> Iterator[Case]:
 
 def main() -> None:
     """Write the answers."""
-    rows = [
-        {
-            "id": case.id,
-            "kind": case.kind,
-            "half": case.half,
-            "question": case.question,
-            "sentence": case.sentence,
-            "cited": list(case.cited),
-            "evidence": [[item.language, item.text] for item in case.evidence],
-        }
-        for case in make()
-    ]
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    (FOLDER / "adversarial.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    print(f"{len(rows)} answers")
+    for cases, name in ((faithful(), "adversarial.jsonl"), (last(), "last.jsonl")):
+        rows = [
+            {
+                "id": case.id,
+                "kind": case.kind,
+                "half": case.half,
+                "question": case.question,
+                "sentence": case.sentence,
+                "cited": list(case.cited),
+                "evidence": [[item.language, item.text] for item in case.evidence],
+            }
+            for case in make(cases)
+        ]
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        (FOLDER / name).write_text("\n".join(lines) + "\n", "utf-8")
+        print(f"{name}: {len(rows)} answers")
 
 
 if __name__ == "__main__":

@@ -309,11 +309,8 @@ def _fits_denied(sentence: Text, words: Sequence[int], negation: _Negation, comp
     denied = next((fit for fit in fits if fit.denied), None)
     if denied and denied.score >= max(_LEAST, fits[0].score - _MARGIN):
         return True
-    return any(
-        fit.score >= fits[0].score - _MARGIN
-        and _is_made_up_for(sentence, set(negation.wide), fit.compared, fit.part, from_evidence=True)
-        for fit in fits[:3]
-    )
+    best = fits[0]  # a "free of charge" in another part denies nothing of this one
+    return _is_made_up_for(sentence, set(negation.wide), best.compared, best.part, from_evidence=True)
 
 
 def _nearby(sentence: Text, negation: _Negation) -> list[int]:

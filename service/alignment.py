@@ -41,10 +41,10 @@ _JOINTS = {
 _NOMINAL = frozenset(
     fold(word)
     for word in (
-        "the a an of in on at from with and or by for to der die das den dem des ein eine einen einem einer eines und "
-        "oder in im an am auf aus bei mit von vom zu zum zur für le la les l un une des du de d et ou à au aux en dans "
-        "el los las una unos unas del y e o con il lo gli i uno di della dello dei degli delle ed al alla a os as um "
-        "uma do da dos das no na nos nas het een van op en of и в на с из от о or"
+        "the a an of in on at from with and or by for to der die das den dem des ein eine einen einem einer eines "
+        "und oder in im an am auf aus bei mit von vom zu zum zur für le la les l un une des du de d et ou à au aux "
+        "en dans el los las una unos unas del y e o con il lo gli i uno di della dello dei degli delle ed al alla a "
+        "os as um uma do da dos das no na nos nas het een van op и в на с из от о"
     ).split()
 )
 """Articles, prepositions and joints: words that a noun has around it."""

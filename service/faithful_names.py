@@ -264,7 +264,7 @@ def _is_there_in_two_words(sentence: Text, at: int, evidence: Text) -> bool:
 
 
 def _is_other_direction(sentence: Text, at: int, evidence: Text) -> bool:
-    """Say whether a word gives a name another direction than the German evidence does: "Upper Weser", "Unterweser"."""
+    """Say whether a word gives a name another direction than German evidence does: "Upper Weser", "Unterweser"."""
     every = {way for ways in _COMPASS_WORDS.values() for way in ways}
     return any(
         _is_name_or_listed(sentence, near, name) and not key.startswith(ways) and key.startswith(tuple(every))
@@ -336,7 +336,9 @@ def _is_common_noun(  # noqa: PLR0911 - one reason after the other
         beside = (entities(sentence).get(near, frozenset()) for near in (at - 1, at + 1))
         return any(listed & keys for keys in beside)
     if _is_surely_name(evidence, best):
-        like = SequenceMatcher(None, romanised(word.key), romanised(evidence.words[best].key)).ratio() >= _LETTERS_ALIKE
+        like = (
+            SequenceMatcher(None, romanised(word.key), romanised(evidence.words[best].key)).ratio() >= _LETTERS_ALIKE
+        )
         return similarity >= ONE_NAME and like and sentence.language.code != evidence.language.code
     german = sentence.language.code == "de"
     if german and evidence.language.code == "de" and _is_other_compound(word.key, evidence.words[best].key):
@@ -377,9 +379,8 @@ def _unclaimed(sentence: Text, at: int, evidence: Text, alike: NDArray[np.float3
     claimed = (best >= _CLAIM) & (best > alike[at] + _CLAIM_MARGIN)
     said = {word.key for place, word in enumerate(sentence.words) if place != at and word.capital}
     for place, word in enumerate(evidence.words):
-        if word.capital and word.key in said and _is_surely_name(evidence, place):
-            claimed[place] = True
-        elif sentence.language.code == "de" and word.key in evidence.language.stop:
+        is_said = word.capital and word.key in said and _is_surely_name(evidence, place)
+        if is_said or (sentence.language.code == "de" and word.key in evidence.language.stop):
             claimed[place] = True
     return np.where(claimed, 0, alike[at])
 
@@ -398,7 +399,7 @@ def _beside_capital(text: Text, at: int, *, before: bool = False) -> bool:
 
 
 def _stands_for_another(sentence: Text, at: int, evidence: Text, alike: NDArray[np.float32]) -> bool:
-    """Say whether the evidence has another name beside the same neighbour: "Marlow Street" makes "Baker Street" a name."""
+    """Say whether the evidence has another name beside the same neighbour: "Marlow Street" for "Baker Street"."""
     said = {word.key for word in sentence.words if word.capital}
     for side in (-1, 1):
         near = at + side
@@ -408,7 +409,9 @@ def _stands_for_another(sentence: Text, at: int, evidence: Text, alike: NDArray[
             there = place - side
             if word.key != sentence.words[near].key or not 0 <= there < len(evidence.words):
                 continue
-            between = evidence.text[min(word.end, evidence.words[there].end) : max(word.start, evidence.words[there].start)]
+            between = evidence.text[
+                min(word.end, evidence.words[there].end) : max(word.start, evidence.words[there].start)
+            ]
             other = evidence.words[there]
             if between.strip(" -") or other.key in said or not _is_part_of_name(evidence, there):
                 continue

@@ -514,7 +514,8 @@ class _Reader:
                 return following
             self._add(Fraction(value), "", at, following)
             return following
-        ordinal = next((value for entries, value in words.ordinals if key in entries), 0)
+        usual = key in self.language.stop  # Italian "non" is not "nono"
+        ordinal = 0 if usual else next((value for entries, value in words.ordinals if key in entries), 0)
         if key in words.fractions and not (ordinal and self._key(at - 1) not in _ONE_OF):
             self._add(Fraction(1, words.fractions[key]), "share", at, at + 1)
             return at + 1
@@ -598,15 +599,17 @@ class _Reader:
         if self._key(at) in {"de", "d", "di"}:
             at += 1
         keys = [self._key(each) for each in range(at, at + 2)]
-        if not keys[0]:
-            return ""
         joined = self.text[self.tokens[at - 1].end : self.tokens[at].start] if at < len(self.tokens) else ""
-        if "." in joined or "," in joined:
-            return ""
+        if (
+            not keys[0]
+            or "." in joined
+            or "," in joined
+            or keys[0][0].isdigit()
+            or is_number(keys[0], self.language.code)
+        ):
+            return ""  # what follows belongs to the next number
         if keys[0] in {"m", "km"} and keys[1] in {"²", "2"}:
             return "m2" if keys[0] == "m" else "km2"
-        if keys[0][0].isdigit() or is_number(keys[0], self.language.code):
-            return ""  # what follows belongs to the next number
         for phrase in (keys, keys[:1], keys[1:]):
             if len(phrase) == 1 and phrase[0] in self.language.stop:
                 continue  # "an" is a year in French only
@@ -828,7 +831,7 @@ def _clock_hours(time: Time) -> set[int]:
 
 
 def _hours(time: Time, known: Sequence[Quantity]) -> bool:
-    return not time.minute and any(each.value == time.hour and each.unit in {"hour", ""} for each in known)
+    return not time.minute and any(each.value in _clock_hours(time) and each.unit in {"hour", ""} for each in known)
 
 
 def is_number(key: str, code: str) -> bool:

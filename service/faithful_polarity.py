@@ -31,6 +31,8 @@ _OPPOSED_WORD = 0.5
 _UNMET = 0.55
 """A word with "not" in it makes up for a negation only if nothing on the other side means it."""
 _ENOUGH = 2
+_UNTIL = 9
+"""Words from a negation to the "until" that belongs to it, at most."""
 _FOCUS = 3
 """Words from a negation to what it denies first, at most."""
 _NEAR = 4
@@ -78,6 +80,29 @@ def negations(text: Text) -> tuple[_Negation, ...]:
     return tuple(found)
 
 
+def _not_until(text: Text) -> list[int]:
+    """Return the negators of "nothing until June", which says when something begins rather than that it is not."""
+    keys = text.keys
+    found: list[int] = []
+    for at, key in enumerate(keys):
+        clause = text.clause_of(at)
+        if key in text.language.negators and any(
+            keys[after] in text.language.until for after in range(at + 1, min(at + _UNTIL, clause.stop))
+        ):
+            found.append(at)
+    return found
+
+
+def _says_late(text: Text) -> bool:
+    """Say whether a text has "not until" or a word that means it, "erst"."""
+    return bool(_not_until(text)) or any(key in text.language.late for key in text.keys)
+
+
+def _says_until(text: Text) -> bool:
+    """Say whether a text says until when something lasts."""
+    return not _not_until(text) and any(key in text.language.until for key in text.keys)
+
+
 _COMPARING = {
     "en": (("as", "so"), ("as",)),
     "de": (("so",), ("wie",)),
@@ -89,6 +114,8 @@ _COMPARING = {
     "ru": (("так", "такой", "такая", "такие", "таких"), ("как",)),
 }
 """The words of "as high as"."""
+_NO_COMPARISON = frozenset("long soon far well lange bald weit gut longtemps bien pronto presto lang goed".split())
+"""What makes a conjunction of it: "as long as"."""
 _SINCE = frozenset("since seit depuis desde dal sinds с".split())
 _UTMOST = {
     "en": re.compile(r"(?:.{2,}est|most|least|worst|record)$"),
@@ -104,7 +131,7 @@ _UTMOST = {
 
 
 def _never_so(text: Text) -> list[int]:
-    """Return the negators of "as high as never before", "so hoch wie seit 1954 nicht mehr": a highest degree, no denial."""
+    """Return the negators of "as high as never before", which is a highest degree and denies nothing."""
     return [at for at in _as_high_as(text) if at >= 0]
 
 
@@ -117,7 +144,7 @@ def _as_high_as(text: Text) -> list[int]:
         if key not in so:
             continue
         second = next((at for at in range(first + 1, min(first + 5, len(keys))) if keys[at] in than), None)
-        if second is None:
+        if second is None or any(keys[at] in _NO_COMPARISON for at in range(first + 1, second)):
             continue
         clause = text.clause_of(first)
         after = [at for at in range(second + 1, min(second + 7, clause.stop)) if keys[at] in text.language.negators]
@@ -144,21 +171,39 @@ def _only(keys: Sequence[str]) -> set[int]:
 
 def polarity_problem(sentence: Text, compared: Sequence[Compared]) -> str | None:
     """Return ``"negation"``, ``"opposite"`` or ``"modality"`` if the sentence and its evidence disagree."""
-    said = negations(sentence)
-    compares = _as_high_as(sentence)
-    if -1 in compares or (compares and not any(_says_utmost(each.evidence) for each in compared)):
+    late = any(_says_late(each.evidence) for each in compared)
+    said = tuple(each for each in negations(sentence) if not (late and each.at in _not_until(sentence)))
+    if _turns_time_round(sentence, compared, late=late) or _turns_degree_round(sentence, compared):
         return "negation"
-    if any(_drops_negation(sentence, said, each, compared) for each in compared):
-        return "negation"
-    if any(_drops_denial(sentence, said, each) for each in compared):
-        return "negation"
-    if any(_is_about_denied(sentence, part, said, compared) for part in _plain_parts(sentence, said)):
-        return "negation"
-    if not all(_is_same_phrase(sentence, each, compared) or _is_denied(sentence, each, compared) for each in said):
+    if _drops_any(sentence, said, compared) or _adds_any(sentence, said, compared):
         return "negation"
     if _says_opposite(sentence, said, compared):
         return "opposite"
     return _modality_problem(sentence, compared)
+
+
+def _drops_any(sentence: Text, said: Sequence[_Negation], compared: Sequence[Compared]) -> bool:
+    return (
+        any(_drops_negation(sentence, said, each, compared) for each in compared)
+        or any(_drops_denial(sentence, said, each) for each in compared)
+        or any(_is_about_denied(sentence, part, said, compared) for part in _plain_parts(sentence, said))
+    )
+
+
+def _adds_any(sentence: Text, said: Sequence[_Negation], compared: Sequence[Compared]) -> bool:
+    texts = [each.evidence for each in compared]
+    return not all(_is_same_phrase(sentence, each, texts) or _is_denied(sentence, each, compared) for each in said)
+
+
+def _turns_time_round(sentence: Text, compared: Sequence[Compared], *, late: bool) -> bool:
+    """Say whether the sentence says until when of what, in the evidence, only begins then."""
+    return late and _says_until(sentence) and not any(_says_until(each.evidence) for each in compared)
+
+
+def _turns_degree_round(sentence: Text, compared: Sequence[Compared]) -> bool:
+    """Say whether "as high as never before" lost its "never", or is of what the evidence gives no highest degree."""
+    compares = _as_high_as(sentence)
+    return -1 in compares or (bool(compares) and not any(_says_utmost(each.evidence) for each in compared))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +257,9 @@ def _is_about_denied(
     fits = _fits(words, compared) if words else []
     if not fits or not fits[0].denied or fits[0].score < _LEAST:
         return False
+    there = fits[0].compared.evidence
+    if all(_is_same_phrase(there, each, [sentence]) for each in negations(there) if each.at in fits[0].part):
+        return False
     plain = next((fit.score for fit in fits if not fit.denied), 0.0)
     if fits[0].score < plain + _MARGIN:
         return False
@@ -230,7 +278,10 @@ def _drops_negation(
 ) -> bool:
     """Say whether the sentence repeats a negated part of the evidence without its negation."""
     evidence, alike = compared.evidence, compared.alike
+    begins = _not_until(evidence) if _says_late(sentence) else []
     for negation in negations(evidence):
+        if negation.at in begins or _is_same_phrase(evidence, negation, [sentence]):
+            continue
         for scope in {negation.scope, negation.wide}:
             content = _content(evidence, scope)
             met = [at for at in content if float(alike[:, at].max(initial=0)) >= _COUNTERPART]
@@ -264,7 +315,9 @@ def _drops_denial(sentence: Text, said: Sequence[_Negation], compared: Compared)
             clauses = {word for host in hosts for word in sentence.clause_of(host)}
             if any(set(each.wide) & clauses for each in said):
                 continue
-            if any(_lacks(sentence, word) or sentence.words[word].key in sentence.language.ceasing for word in clauses):
+            if any(
+                _lacks(sentence, word) or sentence.words[word].key in sentence.language.ceasing for word in clauses
+            ):
                 continue
             if not _is_made_up_for(sentence, hosts, compared, part):
                 return True
@@ -299,9 +352,18 @@ def _is_near(sentence: Text, negation: _Negation, words: Sequence[int]) -> bool:
 
 def _is_denied(sentence: Text, negation: _Negation, compared: Sequence[Compared]) -> bool:
     """Say whether the evidence denies what a negation of the sentence is about."""
+    if _is_double(sentence, negation) and not any(
+        _is_double(each.evidence, other) for each in compared for other in negations(each.evidence)
+    ):
+        return False
     part = next((part for part in sentence.parts if negation.at in part), negation.wide)
     choices = (_nearby(sentence, negation), _content(sentence, negation.wide), _content(sentence, part))
     return any(words and _fits_denied(sentence, words, negation, compared) for words in choices)
+
+
+def _is_double(text: Text, negation: _Negation) -> bool:
+    """Say whether a negation is about a word that denies as well: "not forbidden"."""
+    return any(_lacks(text, at) for at in _focus(text, negation))
 
 
 def _fits_denied(sentence: Text, words: Sequence[int], negation: _Negation, compared: Sequence[Compared]) -> bool:
@@ -361,23 +423,19 @@ def _sides(sides: object, text: Text, keys: Sequence[str]) -> set[int]:
         return set()
     places = [(side, place) for side in (0, 1) for place in pair[side].places(keys)]
     phrases = [place for _, place in places if len(place) > 1]
-    return {
-        side
-        for side, place in places
-        if not any(place != other and place.start in other for other in phrases)
-    }
+    return {side for side, place in places if not any(place != other and place.start in other for other in phrases)}
 
 
-def _is_same_phrase(sentence: Text, negation: _Negation, compared: Sequence[Compared]) -> bool:
-    """Say whether a negation belongs to a phrase such as "without notice" that the evidence has in one word or another."""
+def _is_same_phrase(text: Text, negation: _Negation, others: Sequence[Text]) -> bool:
+    """Say whether a negation belongs to a phrase such as "without notice" that another text says in its own words."""
     for opposite in load_lexicon().opposites:
-        pair = opposite.sides.get(sentence.language.code)
+        pair = opposite.sides.get(text.language.code)
         if pair is None:
             continue
         for side in (0, 1):
-            if not any(len(place) > 1 and negation.at in place for place in pair[side].places(sentence.keys)):
+            if not any(len(place) > 1 and negation.at in place for place in pair[side].places(text.keys)):
                 continue
-            if any(_sides(opposite.sides, each.evidence, each.evidence.keys) == {side} for each in compared):
+            if any(_sides(opposite.sides, other, other.keys) == {side} for other in others):
                 return True
     return False
 

@@ -104,6 +104,9 @@ class Language:
     """Words that say "not" without saying it: "refuse", "unverändert"."""
     ceasing: WordList
     """Words that may stand for a denial such as "stop" in another language, without being one."""
+    until: WordList
+    late: WordList
+    """Words that say of a time that nothing is before it, as "not until" does."""
     without: WordList
     """Negators that deny only the words after them."""
     duties: WordList
@@ -192,7 +195,19 @@ def _language(code: str, table: Mapping[str, Any], numbers: Mapping[str, str]) -
     }
     words = {
         name: WordList(table[name].split())
-        for name in ("stop", "negators", "agent", "to", "passive", "likely", "denials", "ceasing", "without")
+        for name in (
+            "stop",
+            "negators",
+            "agent",
+            "to",
+            "passive",
+            "likely",
+            "denials",
+            "ceasing",
+            "until",
+            "late",
+            "without",
+        )
     }
     months = _numbered(table["months"], table["month_numbers"])
     names = table["weekdays"].split()

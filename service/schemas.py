@@ -14,8 +14,8 @@ from index import Document, Hit, SearchResult
 from index.errors import ReceiptsRejected
 from index.records import Location
 from service.answer import Answer, Citation
-from service.receipts import Receipt, Verdict
 from service.outcome import Written
+from service.receipts import Receipt, Verdict
 
 Scalar = StrictStr | StrictInt | StrictFloat | bool | None
 FilterRange = Annotated[

@@ -125,7 +125,9 @@ class Writer:
         started = time.perf_counter()
         problem: str | None = "writer_invalid"
         try:
-            for event in self._events(_Work(question, searched or question, citations, encoder, gate or nullcontext())):
+            for event in self._events(
+                _Work(question, searched or question, citations, encoder, gate or nullcontext())
+            ):
                 if isinstance(event, Ended):
                     problem = event.problem
                 elif isinstance(event, Withheld):

@@ -25,10 +25,10 @@ from service.app import build_app
 from service.breaker import Breaker
 from service.cli import app
 from service.llm import Endpoint
+from service.outcome import Ended, Withheld, WrittenSentence
 from service.prompt import NO_ANSWER, build_messages
 from service.routes import AppState
 from service.schemas import AskResponse
-from service.outcome import Ended, Withheld, WrittenSentence
 from service.writer import PROBLEMS, Writer
 from service.written import RawSentence, SentenceReader
 from tests.conftest import ROOT, TEXTS

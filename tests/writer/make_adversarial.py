@@ -273,7 +273,9 @@ _LAST_NEGATIONS: list[tuple[str, str]] = [
     (r"\bwithout a\b", "with a"),
     (r"\bhas stopped\b", "goes on"),
 ]
-_LAST_PEOPLE = "Veit Holzapfel|Nora Kling|Priya Raman|Tiziana Morandin|Samir Haddad|Claire Ormond|Jannis Rohde".split("|")
+_LAST_PEOPLE = "Veit Holzapfel|Nora Kling|Priya Raman|Tiziana Morandin|Samir Haddad|Claire Ormond|Jannis Rohde".split(
+    "|"
+)
 _LAST_PLACES = {
     "Skarvik": ("Bodvik", "Hammerfest"),
     "Montrécourt": ("Beaulieu",),

@@ -288,8 +288,8 @@ class _Reader:
         if not 0 <= at < len(self.tokens):
             return 0
         token = self.tokens[at]
-        if self.language.code in {"en", "de"} and not token.text[0].isupper():
-            return 0
+        if token.key in self.words.small or (self.language.code in {"en", "de"} and not token.text[0].isupper()):
+            return 0  # French "sept" is seven
         return next((number for words, number in self.language.months if token.key in words), 0)
 
     def _day(self, at: int) -> int:

@@ -287,19 +287,19 @@ def test_the_question_may_lend_a_name_only_where_none_can_be_exchanged(e5: Encod
 
 @pytest.fixture(scope="module")
 def kept(e5: Encoder) -> list[Judged]:
-    return judge(e5, faithful())
+    return judge(e5, [*faithful(), *last()])
 
 
 @pytest.fixture(scope="module")
 def attacked(e5: Encoder) -> list[Judged]:
-    return judge(e5, adversarial())
+    return judge(e5, [*adversarial(), *last_adversarial()])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_of_two_hundred_faithful_answers_nearly_all_are_kept(kept: list[Judged]) -> None:
     assert len(kept) >= 200
-    for half in ("dev", "held", "fresh"):
+    for half in ("dev", "held", "fresh", "last"):
         own = [judged for judged in kept if judged.case.half == half]
         assert len(own) >= 40
         print(half, sum(judged.is_kept() for judged in own), "of", len(own))

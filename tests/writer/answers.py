@@ -82,12 +82,13 @@ def _read_all(name: str) -> list[Case]:
 
 def _read(row: dict[str, object]) -> Case:
     evidence = tuple(EvidenceText(str(text), str(language)) for language, text in row["evidence"])  # type: ignore[attr-defined]
+    cited: tuple[int, ...] = tuple(row["cited"])  # type: ignore[arg-type]
     return Case(
         str(row["id"]),
         str(row["kind"]),
         str(row["half"]),
         str(row["question"]),
         str(row["sentence"]),
-        tuple(row["cited"]),
-        evidence,  # type: ignore[arg-type]
+        cited,
+        evidence,
     )

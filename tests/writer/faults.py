@@ -1,6 +1,6 @@
 """Written answers from an endpoint that fails in twenty ways: always the extractive answer, in time, and it says so.
 
-    python -m tests.writer.faults --trials 20000 --seed 1 --save      # docs/results/writer/R14.json
+    python -m tests.writer.faults --trials 20000 --seed 1 --save      # docs/results/writer/faults.json
 
 A trial asks one of twenty wrong endpoints with a short deadline, and looks at the outcome, the time and where the
 key went.
@@ -31,7 +31,7 @@ from service.writer import PROBLEMS, Writer
 from tests.tiny import TinyEncoder
 from tests.writer.stub import KINDS, Stub, serving
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results" / "writer" / "R14.json"
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "writer" / "faults.json"
 KEY = "canary-5f1c09a7e2"
 QUESTION = "How much does the repair of the old bridge cost?"
 TEXT = "The old bridge closes in October. Its repair costs four million euros."

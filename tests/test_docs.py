@@ -277,7 +277,9 @@ def setting_problems(text: str) -> Iterator[str]:
         shown = default.startswith("none") if field.default is None else spans(default) == [str(field.default)]
         if not shown:
             yield f"{name}: default"
-        limits = [getattr(item, bound) for item in field.metadata for bound in ("gt", "ge", "le") if hasattr(item, bound)]
+        limits = [
+            getattr(item, bound) for item in field.metadata for bound in ("gt", "ge", "le") if hasattr(item, bound)
+        ]
         if limits and [float(number) for number in re.findall(r"[\d.]+", bounds)] != limits:
             yield f"{name}: range"
 

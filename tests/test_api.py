@@ -41,7 +41,8 @@ def test_the_whole_way_over_http(client: TestClient) -> None:
     answer = client.post("/v1/ask", json={"question": "Wann schließt die Brücke?"}).json()
     assert answer["answerable"] is True
     assert set(answer) == {
-        "question", "searched", "answerable", "confidence", "answer", "citations", "closest", "generation",
+        "question", "searched", "answerable", "confidence", "answer", "answer_kind", "written", "citations",
+        "closest", "generation",
         "timings_ms",
     }  # fmt: skip
     citation = answer["citations"][0]

@@ -5,7 +5,7 @@ A passage whose text was embedded before, in whatever document, is not embedded 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -53,9 +53,16 @@ def prepare(documents: Sequence[RawDocument], encoder: Encoder, known: Known) ->
     ]
 
 
-def _embed(pieces: Sequence[_Piece], encoder: Encoder) -> list[EmbeddedPassage]:
-    if not pieces:
-        return []
+_AT_ONCE = 256
+"""Passages; what a tokenizer says of so many takes 20 MB."""
+
+
+def _embed(pieces: Sequence[_Piece], encoder: Encoder) -> Iterator[EmbeddedPassage]:
+    for first in range(0, len(pieces), _AT_ONCE):
+        yield from _embedded(pieces[first : first + _AT_ONCE], encoder)
+
+
+def _embedded(pieces: Sequence[_Piece], encoder: Encoder) -> list[EmbeddedPassage]:
     folded = [fold(piece.text) for piece in pieces]
     encoded = encoder.encode_passages([each.text for each in folded])
     sentences = [
@@ -119,7 +126,12 @@ def _cut_to_fit(document: RawDocument, encoder: Encoder) -> Cut:
     size = PASSAGE_CHARACTERS
     while True:
         result = cut(document.text, document.language, size)
-        longest = max(encoder.count_tokens([span.of(document.text) for span in result.passages]))
+        texts = [span.of(document.text) for span in result.passages]
+        longest = max(
+            count
+            for first in range(0, len(texts), _AT_ONCE)
+            for count in encoder.count_tokens(texts[first : first + _AT_ONCE])
+        )
         if longest <= encoder.info.max_tokens or size <= QUOTE_CHARACTERS:
             return result
         size = max(QUOTE_CHARACTERS, size * encoder.info.max_tokens // longest)

@@ -13,7 +13,7 @@ from index.catalogue_changes import store_layout
 from index.errors import DataDamaged
 from index.layout import Layout, paragraph_starts
 from index.load import format_of
-from index.reading.markdown import read_markdown
+from index.reading.markdown import first_headings
 from index.records import Span
 
 _OLD_TABLES = ("token_states", "sentences", "passages", "documents", "meta")
@@ -64,7 +64,7 @@ def migrate_from_2(connection: sqlite3.Connection) -> None:
         connection.execute(
             "UPDATE versions SET format = ?, reader = 1, checksum = ? WHERE number = ?", (kind, check, version)
         )
-        headings = read_markdown(text).layout.headings if kind == "markdown" else ()
+        headings = first_headings(text) if kind == "markdown" else ()
         store_layout(connection, version, Layout((), headings, paragraph_starts(text)))
 
 

@@ -18,9 +18,9 @@ _INVISIBLE = "\u00ad\u200b\u2060\ufeff"
 _SPACES = "\u00a0\u2000-\u200a\u202f\u205f"
 _FOLDABLE = re.compile(
     rf"(?P<gone>[{_INVISIBLE}]+(?:\r\n|[\r\n])?)"
-    r"|(?P<divided>(?<=\w)[-\u2010](?:\r\n|[\r\n])[ \t]*(?=(?P<next>\w+)))"
+    rf"|(?P<divided>(?<=\w)[-\u2010](?:\r\n|[\r\n])[ \t{_SPACES}]*(?=(?P<next>\w+)))"
     rf"|(?P<space>[{_SPACES}])"
-    r"|(?P<letters>[\ufb00-\ufb06]|[^\W\d_][\u0300-\u036f]+)"
+    rf"|(?P<letters>[\ufb00-\ufb06]|[^\W\d_][\u0300-\u036f]{{1,30}})"
 )
 _CONJUNCTIONS = frozenset("und oder bzw sowie and or et ou y o e en of og och i a или и".split())
 """After these the hyphen stands for a part of a word: "Vor- und Nachteile"."""

@@ -11,7 +11,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, chain, islice, pairwise
 
 from index.errors import DataDamaged
 
@@ -51,10 +51,11 @@ class Place:
     paragraph: int | None = None
 
 
-def paragraph_starts(text: str) -> tuple[int, ...]:
-    """Return where each paragraph begins: text between blank lines."""
-    starts = [0, *(match.end() for match in _BREAK.finditer(text)), len(text)]
-    return tuple(start for start, end in pairwise(starts) if text[start:end].strip())
+def paragraph_starts(text: str, most: int | None = None) -> tuple[int, ...]:
+    """Return where each paragraph begins, text between blank lines; ``most`` of them at most."""
+    starts = chain((0,), (match.end() for match in _BREAK.finditer(text)), (len(text),))
+    written = (start for start, end in pairwise(starts) if start < end and not text[start:end].isspace())
+    return tuple(islice(written, most))
 
 
 def locate(layout: Layout, start: int, end: int) -> Place:

@@ -12,9 +12,9 @@ import hashlib
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from charset_normalizer import from_bytes
@@ -22,8 +22,8 @@ from charset_normalizer import from_bytes
 from index.errors import DocumentRejected, FundstelleError, NothingReadable
 from index.language import detect_language
 from index.layout import Layout, layout_problem, paragraph_starts
-from index.reading.markdown import read_markdown
-from index.reading.parsed import MAX_CHARACTERS, Parsed
+from index.reading.markdown import atx_title, read_markdown
+from index.reading.parsed import MAX_CHARACTERS, MAX_PARAGRAPHS, Parsed
 from index.records import Metadata, RawDocument
 from index.sandbox import shared
 
@@ -53,7 +53,12 @@ _MARKS = (
 )
 _DETECTION_SAMPLE = 2**17
 _UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_HEADING = re.compile(r"^#{1,6}[ \t]+(?P<title>.*?)[ \t]*#*$")
+_LETTER = re.compile(r"[^\W_]")
+"""A letter or digit of any script, as str.isalnum has it."""
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_WRITTEN = re.compile(r"[^\r\n\t ]")
+_BEGINNING = 2000
+"""Characters at the beginning of a text in which its title is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,13 +281,17 @@ def _walk(path: Path, unlisted: list[OSError]) -> Iterator[Path]:
 
 def _document(source: str, kind: str, parsed: Parsed, data: bytes, metadata: Metadata | None) -> RawDocument:
     text = parsed.text
-    if not any(character.isalnum() for character in text):
+    if not _LETTER.search(text):
         raise DocumentRejected("document_empty", f"'{source}' contains no text.")
     if len(text) > MAX_CHARACTERS:
         raise DocumentRejected(
             "document_too_large", f"'{source}' has {len(text):,} characters; {MAX_CHARACTERS:,} is the limit."
         )
-    layout = Layout(parsed.layout.pages, parsed.layout.headings, paragraph_starts(text))
+    paragraphs = paragraph_starts(text, MAX_PARAGRAPHS + 1)
+    if len(paragraphs) > MAX_PARAGRAPHS:
+        message = f"'{source}' has more than {MAX_PARAGRAPHS:,} paragraphs."
+        raise DocumentRejected("document_too_complex", message)
+    layout = Layout(parsed.layout.pages, parsed.layout.headings, paragraphs)
     if problem := layout_problem(layout, len(text)):
         raise DocumentRejected("document_damaged", f"'{source}' cannot be read: {problem}.")
     said = {"author": parsed.author, "date": parsed.date}
@@ -314,20 +323,21 @@ def _check_metadata(source: str, metadata: Metadata) -> Metadata:
 
 def _printable(text: str) -> str:
     """Return ``text`` unless control characters show that it is no text at all."""
-    controls = sum(
-        unicodedata.category(character) == "Cc" and character not in "\t\n\r\f\v\x85" for character in text
-    )
-    if "\0" in text or controls > len(text) // 100:
+    few = len(text) // 100
+    controls = sum(1 for _ in islice(_CONTROL.finditer(text), few + 1))
+    if "\0" in text or controls > few:
         raise DocumentRejected("document_binary", "The file is not text: it is full of control characters.")
     return text
 
 
 def _title(source: str, text: str) -> str:
     """Take the first heading, or a first line that stands alone and reads like one, or the file's name."""
-    lines = text.lstrip("\r\n\t ").splitlines()[:2]
+    begin = _WRITTEN.search(text)
+    start = begin.start() if begin else 0
+    lines = text[start : start + _BEGINNING].splitlines()[:2] or [""]
     first = lines[0].strip()
-    if heading := _HEADING.match(first):
-        first = heading["title"]
+    if heading := atx_title(first):
+        first = heading
     elif len(lines) < 2 or lines[1].strip() or first.endswith((".", ",", ";", ":")):
         first = ""
     fits = 3 <= len(first) <= 120 and first.isprintable()

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from index.errors import DocumentRejected
-from index.reading.parsed import Parsed, from_json
-from index.sandbox_worker import LENGTH, MAX_ANSWER
+from index.reading.parsed import Parsed, from_bytes
+from index.sandbox_worker import LENGTH, MAX_ANSWER, PARSED
 
 _ROOT = Path(__file__).parent.parent
 _START = f"import sys; sys.path.insert(0, {str(_ROOT)!r}); from index.sandbox_worker import main; main()"
+_LONGEST_MESSAGE = 500
 _PATIENCE = 10.0
 """Seconds beyond the child's own limit after which the worker itself is given up."""
 
@@ -73,12 +74,16 @@ class Sandbox:
         """
         with self._worker() as worker:
             answer = worker.ask(kind, data, self.limits)
-        if rejected := answer.get("rejected"):
-            code, message, hint = rejected
-            raise DocumentRejected(str(code), str(message), str(hint))
-        if parsed := answer.get("parsed"):
-            return from_json(parsed)
-        raise _failure(str(answer.get("failed")))
+        try:
+            if answer.startswith(PARSED):
+                return from_bytes(answer.removeprefix(PARSED))
+            reason = json.loads(answer)
+            if isinstance(reason, str):
+                raise _failure(reason)
+            code, message, hint = (str(part)[:_LONGEST_MESSAGE] for part in reason)
+            raise DocumentRejected(code, message, hint)
+        except (ValueError, TypeError, KeyError, RecursionError) as error:  # a reader may be in a file's hands
+            raise _failure("crash") from error
 
     def close(self) -> None:
         """End the idle processes; a later file starts another."""
@@ -125,8 +130,8 @@ class _Worker:
         """Whether the process is still there."""
         return self._process.poll() is None
 
-    def ask(self, kind: str, data: bytes, limits: Limits) -> dict[str, Any]:
-        """Send a file and wait for what becomes of it.
+    def ask(self, kind: str, data: bytes, limits: Limits) -> bytes:
+        """Send a file and wait for what becomes of it, as the worker says it.
 
         Raises:
             DocumentRejected: if the process is lost.
@@ -145,17 +150,17 @@ class _Worker:
         overdue.start()
         try:
             assert self._process.stdin is not None and self._process.stdout is not None  # noqa: S101
-            self._process.stdin.write(LENGTH.pack(len(encoded)) + encoded + data)
+            self._process.stdin.write(LENGTH.pack(len(encoded)) + encoded)
+            self._process.stdin.write(data)
             self._process.stdin.flush()
             (length,) = LENGTH.unpack(_exactly(self._process.stdout, LENGTH.size))
-            if length > 2 * MAX_ANSWER:
+            if length > MAX_ANSWER:
                 raise OSError("too long")
-            answer: dict[str, Any] = json.loads(_exactly(self._process.stdout, length))
+            return _exactly(self._process.stdout, length)
         except (OSError, ValueError) as error:
             raise _failure("crash") from error
         finally:
             overdue.cancel()
-        return answer
 
     def end(self) -> None:
         """End the process and whatever it started; it may be in the middle of something."""
@@ -185,6 +190,15 @@ def _failure(reason: str) -> DocumentRejected:
 
 _shared: Sandbox | None = None
 _making = threading.Lock()
+
+
+def _start_anew() -> None:
+    """In a forked child: the processes are those of its parent, and answers would reach whoever reads first."""
+    global _shared, _making
+    _shared, _making = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_start_anew)
 
 
 def shared() -> Sandbox:

@@ -2,7 +2,8 @@
 
 It is started by :mod:`index.sandbox`, answers on its standard output and ends with its standard input. The parent of
 the children never looks into a file itself; it only carries bytes. A request is four bytes of length and a JSON
-header, then the file; an answer is four bytes of length and JSON.
+header, then the file; an answer is four bytes of length, then :data:`PARSED` and what was read, or JSON: a word for
+what failed, or code, message and hint of a refusal.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from index.errors import DocumentRejected
-from index.reading.parsed import Parsed, to_json
+from index.reading.parsed import MAX_CHARACTERS, Parsed, to_bytes
 
 LENGTH = struct.Struct("<I")
-MAX_ANSWER = 160 * 2**20
-"""Bytes of JSON for the longest text that is allowed, and then some."""
+PARSED = b"\0"
+"""What an answer begins with that is a text; JSON never does."""
+MAX_ANSWER = 4 * MAX_CHARACTERS + 2**24
+"""Bytes: the longest text in the longest letters, and all the places it may have."""
 
 _PR_SET_PDEATHSIG = 1
 _OUT_OF_CPU = signal.SIGXCPU
@@ -38,9 +41,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     while (asked := _receive(requests)) is not None:
-        header, data = asked
-        answer = _read_in_child(header, data)
-        answers.write(LENGTH.pack(len(answer)) + answer)
+        answer = _read_in_child(*asked)
+        asked = None
+        answers.write(LENGTH.pack(len(answer)))
+        answers.write(answer)
         answers.flush()
 
 
@@ -78,8 +82,8 @@ def _read_in_child(header: Mapping[str, Any], data: bytes) -> bytes:
     if overdue or os.WIFSIGNALED(status):
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         reason = "time" if overdue or killed in {_OUT_OF_CPU, signal.SIGKILL} else "crash"
-        return json.dumps({"failed": reason}).encode()
-    return answer or json.dumps({"failed": "memory" if status else "crash"}).encode()
+        return json.dumps(reason).encode()
+    return answer or json.dumps("memory" if status else "crash").encode()
 
 
 def _reader(kind: str) -> Callable[[bytes], Parsed]:
@@ -102,13 +106,14 @@ def _reader(kind: str) -> Callable[[bytes], Parsed]:
 
 
 def _collect(pipe: int, seconds: float) -> tuple[bytes, bool]:
-    """Return what comes through a pipe, and whether it took too long or was too much."""
+    """Return what comes through a pipe, and whether it took too long, was too much, or nobody waits any more."""
     pieces: list[bytes] = []
     size = 0
     until = time.monotonic() + seconds
     while True:
         left = until - time.monotonic()
-        if left <= 0 or not select.select([pipe], [], [], left)[0]:
+        # Nothing is asked before this is answered, so the standard input can be ready only if it has ended.
+        if left <= 0 or select.select([pipe, sys.stdin], [], [], left)[0] != [pipe]:
             return b"", True
         piece = os.read(pipe, 2**20)
         if not piece:
@@ -183,9 +188,9 @@ def _answer(read: Callable[[bytes], Parsed], data: bytes) -> bytes:
     try:
         parsed = read(data)
     except DocumentRejected as error:
-        return json.dumps({"rejected": [error.code, error.message, error.hint]}).encode()
+        return json.dumps([error.code, error.message, error.hint]).encode()
     except (MemoryError, RecursionError):
-        return json.dumps({"failed": "memory"}).encode()
+        return json.dumps("memory").encode()
     except Exception:  # a fault of the reader, or something it may not do
-        return json.dumps({"failed": "crash"}).encode()
-    return json.dumps({"parsed": to_json(parsed)}).encode()
+        return json.dumps("crash").encode()
+    return PARSED + to_bytes(parsed)

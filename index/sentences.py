@@ -6,6 +6,7 @@ The pieces partition the text: joined together they are the text again, white sp
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 
 import sentencex
@@ -17,6 +18,11 @@ _WRAPPED = range(45, 121)
 """Line lengths of hard-wrapped prose; shorter or longer lines are lines for a reason (headings, verse, lists)."""
 
 _ORDINAL = re.compile(r"(?<!\d)\d{1,2}\.$")
+_END = 20
+"""Characters at the end of a piece in which an ordinal is looked for."""
+_LONGEST_BLOCK = 4000
+_SURELY = re.compile(r"[.!?…](?=\s)\s{1,100}|[。！？।]")
+"""An end of a sentence that needs no segmenter to see."""
 _FRAGMENT = 12
 """Shorter pieces are initials, list marks or footnotes, not sentences."""
 
@@ -37,7 +43,23 @@ def split_sentences(paragraph: str, language: str) -> list[str]:
     lines = _cut(paragraph, breaks)
     wrapped = len(lines) > 1 and all(len(line.rstrip()) in _WRAPPED for line in lines[:-1])
     blocks = [paragraph] if wrapped else lines
-    return [sentence for block in blocks for sentence in _segment(block, language)]
+    return [sentence for block in blocks for part in _parts(block) for sentence in _segment(part, language)]
+
+
+def _parts(block: str) -> Iterator[str]:
+    """Cut what is longer than any paragraph: at the end of a sentence if there is one, at a space, or anywhere.
+
+    The segmenter takes the square of the length for some texts, 100 quotation marks in a row for example.
+    """
+    start = 0
+    while len(block) - start > _LONGEST_BLOCK:
+        window = block[start : start + _LONGEST_BLOCK]
+        ends = [match.end() for match in _SURELY.finditer(window, _LONGEST_BLOCK // 2)]
+        end = ends[-1] if ends else max(window.rfind(" "), window.rfind("\n")) + 1
+        end = start + (end or _LONGEST_BLOCK)
+        yield block[start:end]
+        start = end
+    yield block[start:]
 
 
 def _segment(block: str, language: str) -> list[str]:
@@ -47,19 +69,39 @@ def _segment(block: str, language: str) -> list[str]:
     if "".join(pieces) != block:
         # Offsets are counted from the pieces, so a segmenter that drops a character must not be believed.
         return [block]
-    joined = pieces[:1]
+    joined = [_Joined(pieces[0])]
     for piece in pieces[1:]:
-        if _belongs_together(joined[-1].strip(), piece.strip()):
-            joined[-1] += piece
+        if _belongs_together(joined[-1], piece.strip()):
+            joined[-1].add(piece)
         else:
-            joined.append(piece)
-    return joined
+            joined.append(_Joined(piece))
+    return ["".join(each.pieces) for each in joined]
 
 
-def _belongs_together(before: str, after: str) -> bool:
+class _Joined:
+    """Pieces of one sentence; they may be many, so they are put together at the end."""
+
+    def __init__(self, piece: str) -> None:
+        self.pieces = [piece]
+        self.end = piece[-_END:]
+        self._length = len(piece.lstrip())
+
+    def add(self, piece: str) -> None:
+        """Add the next piece."""
+        self.pieces.append(piece)
+        self.end = (self.end + piece)[-_END:]
+        self._length += len(piece)
+
+    def __len__(self) -> int:
+        """Count the characters without white space at both ends."""
+        last = self.pieces[-1]
+        return self._length - len(last) + len(last.rstrip())
+
+
+def _belongs_together(before: _Joined, after: str) -> bool:
     """Say whether the segmenter cut inside a sentence: after an ordinal ("im 16. | Jahrhundert") or a fragment."""
     fragment = min(len(before), len(after)) < _FRAGMENT
-    return fragment or after[0].islower() or _ORDINAL.search(before) is not None
+    return fragment or after[0].islower() or _ORDINAL.search(before.end.strip()) is not None
 
 
 def _cut(text: str, ends: list[int]) -> list[str]:

@@ -59,7 +59,9 @@ def test_each_letter_leads_back_to_where_it_stands(text: str) -> None:
 @given(PIECES)
 def test_folding_twice_is_folding_once(text: str) -> None:
     once = fold(text).text
-    assert fold(once).text == once or "-" in once  # a hyphen may come to stand at the end of another line
+    assert fold(once).text == once or {"-", "\u2010"} & set(
+        once
+    )  # a hyphen may come to stand at the end of another line
 
 
 def test_places_of_tokens_lead_back_to_the_stored_text() -> None:

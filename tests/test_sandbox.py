@@ -115,7 +115,7 @@ def test_no_more_files_are_read_at_once_than_there_are_workers() -> None:
     most, running, lock = 0, 0, threading.Lock()
     ask = sandbox._Worker.ask
 
-    def counted(self: sandbox._Worker, kind: str, data: bytes, limits: Limits) -> dict[str, object]:
+    def counted(self: sandbox._Worker, kind: str, data: bytes, limits: Limits) -> bytes:
         nonlocal most, running
         with lock:
             running += 1

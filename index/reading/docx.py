@@ -91,6 +91,9 @@ class _Archive:
         entry = self._entries[name]
         if entry.flag_bits & 1:
             raise DocumentRejected("document_encrypted", "The file is encrypted.")
+        if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            # Word knows no other, and zipfile inflates others without a limit.
+            raise DocumentRejected("document_damaged", "A part of the file is packed in an unknown way.")
         try:
             return _Counted(self, self._zip.open(entry))
         except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, RuntimeError) as error:
@@ -199,7 +202,8 @@ class _Paragraph:
 @dataclass(slots=True)
 class _Table:
     rows: list[str] = field(default_factory=list)
-    cells: list[str] = field(default_factory=list)
+    cells: list[list[str]] = field(default_factory=lambda: [[]])
+    """Pieces of each cell of the present row; the last is the one being read."""
 
 
 class _Body:
@@ -294,7 +298,7 @@ class _Body:
                 _forget(element)
             case "tc":
                 if self._tables:
-                    self._tables[-1].cells.append("")
+                    self._tables[-1].cells.append([])
             case "tr":
                 self._end_row()
                 _forget(element)
@@ -312,11 +316,7 @@ class _Body:
         if not text.strip():
             return
         if self._tables:
-            cells = self._tables[-1].cells
-            joined = " ".join(text.split("\n"))
-            if not cells:
-                cells.append("")
-            cells[-1] = f"{cells[-1]} {joined}".strip(" ")
+            self._tables[-1].cells[-1].append(" ".join(text.split("\n")))
             return
         level = paragraph.level
         if level == 0 and not self.title:
@@ -326,17 +326,16 @@ class _Body:
     def _end_row(self) -> None:
         if self._tables:
             table = self._tables[-1]
-            if row := "\t".join(cell for cell in table.cells if cell.strip()):
+            if row := "\t".join(" ".join(cell) for cell in table.cells if cell):
                 table.rows.append(row)
-            table.cells = []
+            table.cells = [[]]
 
     def _end_table(self) -> None:
         if not self._tables:
             return
         rows = self._tables.pop().rows
         if self._tables:  # a table in a cell is a part of its text
-            cells = self._tables[-1].cells
-            cells[-1:] = [" ".join([*cells[-1:], *rows]).strip()]
+            self._tables[-1].cells[-1] += rows
         else:
             self.builder.add("\n".join(rows))
 

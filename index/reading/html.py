@@ -11,6 +11,7 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -32,6 +33,8 @@ _BLOCKS = frozenset(
     " footer form header hgroup hr html legend li main menu nav ol p pre section summary table tbody td tfoot th"
     " thead tr ul h1 h2 h3 h4 h5 h6".split()
 )
+_CELLS = frozenset({"td", "th"})
+_LAYOUT = frozenset("table h1 h2 h3 h4 h5 h6".split())
 _LISTS = frozenset("ul ol div section p table".split())
 _MARKED = frozenset("ul ol div section p header span".split())
 _HEADING = re.compile(r"h([1-6])$")
@@ -43,6 +46,25 @@ _SURROUNDING = re.compile(
 )
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.\-]{2,40})", re.IGNORECASE)
 _CHARSET_WITHIN = 4096
+_ENCODINGS = frozenset(
+    "utf-8 ascii koi8-r koi8-u mac-roman mac-cyrillic cp866 cp874 cp932 cp949 tis-620 gbk gb18030 big5 big5hkscs"
+    " euc_jp euc_kr shift_jis iso2022_jp".split()
+) | {
+    f"{family}{number}"
+    for family, numbers in (("iso8859-", range(2, 17)), ("cp", range(1250, 1259)))
+    for number in numbers
+}
+"""Those of the web by their names in Python, which knows others that are quadratic or mean something else."""
+_MEANT = {
+    "iso-8859-1": "cp1252",
+    "latin1": "cp1252",
+    "us-ascii": "cp1252",
+    "iso-8859-9": "cp1254",
+    "gb2312": "gb18030",
+    "shift_jis": "cp932",
+    "euc-kr": "cp949",
+}
+"""As browsers read them (WHATWG Encoding Standard)."""
 _ENOUGH = 0.25
 """Share of the visible text that must remain once the surroundings are left out."""
 _LARGEST_SURROUNDING = 0.4
@@ -90,14 +112,10 @@ def decode_html(data: bytes) -> str:
     declared = _CHARSET.search(data[:_CHARSET_WITHIN])
     if declared:
         name = declared[1].decode("ascii").lower()
-        # As browsers do (WHATWG Encoding Standard): these names mean the Windows encoding, a page that can be read
-        # as ASCII is not in UTF-16.
-        name = {"iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "iso-8859-9": "cp1254"}.get(
-            name, name
-        )
-        name = "utf-8" if name.startswith("utf-16") else name
+        name = _MEANT.get(name, name)
+        name = "utf-8" if name.startswith("utf-16") else name  # a page that can be read as ASCII is not in UTF-16
         try:
-            if codecs.lookup(name)._is_text_encoding:
+            if codecs.lookup(name).name in _ENCODINGS:
                 return _decoded(data, name)
         except LookupError:
             pass
@@ -143,21 +161,30 @@ def _events(root: LexborNode) -> Iterator[tuple[bool, LexborNode]]:
 
 
 class _Lengths:
-    """How much text each element has, and how much of it is in links; counted once, bottom up."""
+    """How much text each element has, how much of it is in links, which tables have data; counted once, bottom up."""
 
     def __init__(self, root: LexborNode) -> None:
         self._counts: dict[int, tuple[int, int]] = {}
+        self._data: set[int] = set()
         stack: list[list[int]] = [[0, 0]]
-        links = skipped = 0
+        tables: list[_Table] = []
+        links = skipped = written = 0
         for entering, node in _events(root):
-            tag = node.tag
+            tag = node.tag or ""
             if entering:
                 stack.append([0, 0])
                 links += tag == "a"
                 skipped += tag in _NEVER
-                if tag == "-text" and not skipped:
-                    length = len((node.text_content or "").strip())
-                    stack[-1] = [length, length if links else 0]
+                if tag == "-text":
+                    text = node.text_content or ""
+                    written += len(text)
+                    if not skipped:
+                        length = len(text.strip())
+                        stack[-1] = [length, length if links else 0]
+                elif tables:
+                    tables[-1].begin(tag, written)
+                if tag == "table":
+                    tables.append(_Table())
                 continue
             links -= tag == "a"
             skipped -= tag in _NEVER
@@ -166,6 +193,14 @@ class _Lengths:
             stack[-1][1] += linked
             if tag != "-text":
                 self._counts[node.mem_id] = total, linked
+            if tag == "table" and tables.pop().is_data():
+                self._data.add(node.mem_id)
+            elif tables:
+                tables[-1].end(tag, written)
+
+    def is_data(self, table: LexborNode) -> bool:
+        """Whether a table has short cells in rows, rather than a page's layout."""
+        return table.mem_id in self._data
 
     def of(self, node: LexborNode) -> int:
         """Return how many characters of text there are in ``node``."""
@@ -175,6 +210,35 @@ class _Lengths:
         """Whether nearly all text of ``node`` is in links."""
         total, linked = self._counts.get(node.mem_id, (0, 0))
         return total > 0 and linked >= _LINKS_ONLY * total
+
+
+@dataclass(slots=True)
+class _Table:
+    """What is looked at to tell data from layout."""
+
+    cells: int = 0
+    longest: int = 0
+    layout: bool = False
+    """Whether it has headings or tables inside."""
+    begun: int = 0
+    """Characters of the page before the present cell."""
+
+    def begin(self, tag: str, written: int) -> None:
+        """Note an element inside, and how many characters there were before."""
+        if tag in _CELLS:
+            self.cells += 1
+            self.begun = written
+        elif tag in _LAYOUT:
+            self.layout = True
+
+    def end(self, tag: str, written: int) -> None:
+        """Note the end of an element inside."""
+        if tag in _CELLS:
+            self.longest = max(self.longest, written - self.begun)
+
+    def is_data(self) -> bool:
+        """Whether there are short cells in rows."""
+        return not self.layout and self.cells > 1 and self.longest <= _LONGEST_CELL
 
 
 def _content(body: LexborNode, lengths: _Lengths) -> LexborNode:
@@ -230,7 +294,7 @@ class _Walk:
         tag = node.tag or ""
         if tag == "br":
             self._line.append("\n")
-        elif tag == "table" and _is_data(node):
+        elif tag == "table" and self._lengths.is_data(node):
             self._flush()
             self._tables += 1
         elif self._tables and tag in {"td", "th", "tr"}:
@@ -290,14 +354,6 @@ class _Walk:
             return True
         small = self._lengths.of(node) < _LARGEST_SURROUNDING * self._total
         return small and (_is_marked(node) or (node.tag in _LISTS and self._lengths.only_links(node)))
-
-
-def _is_data(table: LexborNode) -> bool:
-    """Whether a table has short cells in rows, rather than a page's layout."""
-    if any(inner != table for inner in table.css("table, h1, h2, h3, h4, h5, h6")):
-        return False
-    cells = table.css("td, th")
-    return len(cells) > 1 and all(len(cell.text()) <= _LONGEST_CELL for cell in cells)
 
 
 def _is_hidden(node: LexborNode) -> bool:

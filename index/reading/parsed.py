@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import struct
+from dataclasses import dataclass, field
 
-from index.errors import DocumentRejected
-from index.layout import Heading, Layout
+from index.errors import DataDamaged, DocumentRejected
+from index.layout import Heading, Layout, pack, unpack
 
 MAX_CHARACTERS = 20 * 2**20
 """The longest text a document may have."""
+MAX_HEADINGS = 50_000
+MAX_PARAGRAPHS = 200_000
+"""All places of a document are read whenever it is cited; so many take some 30 ms."""
+LONGEST_HEADING = 300
+"""What is longer is a paragraph, whatever the file says; headings are shown with each citation."""
 
 _SPACE = re.compile(r"[^\S\u00a0\u2007\u202f]+")
 """White space, but no-break spaces stay what they are: they are part of what was written."""
 _DATE = re.compile(r"(?:D:)?(\d{4})(?:-?(\d{2})(?:-?(\d{2}))?)?")
 _MAX_NAME = 255
+_PARTS = struct.Struct("<III")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +56,18 @@ class TextBuilder:
         """Add a paragraph, or a heading if ``level`` is not 0.
 
         Raises:
-            DocumentRejected: if the text grows too long.
+            DocumentRejected: if the text grows too long, or has too many headings.
         """
         block = _writable(block).strip("\n\r\t ")
-        if not block.strip():
+        if not block or block.isspace():
             return
         if self._length:
             self._append("\n\n")
         start = self._length
         self._append(block)
-        if level:
+        if level and len(block) <= LONGEST_HEADING:
             self._headings.append(Heading(start, self._length, min(level, 9)))
+            expect_few_headings(len(self._headings))
 
     def page(self) -> None:
         """Begin a new page with what is added next."""
@@ -126,25 +134,40 @@ def iso_date(value: object) -> str:
     return "-".join(part for part in (year, month, day) if part)
 
 
-def to_json(parsed: Parsed) -> dict[str, Any]:
-    """Return a form that can be sent from one process to another."""
-    return asdict(parsed)
+def expect_few_headings(count: int) -> None:
+    """See that there are not more headings than a document may have.
+
+    Raises:
+        DocumentRejected: if there are.
+    """
+    if count > MAX_HEADINGS:
+        raise DocumentRejected("document_too_complex", f"The file has more than {MAX_HEADINGS:,} headings.")
 
 
-def from_json(value: dict[str, Any]) -> Parsed:
-    """Return what :func:`to_json` was given; what comes from a reader's process is checked, not believed.
+def to_bytes(parsed: Parsed) -> bytes:
+    """Return a form that can be sent from one process to another: three lengths, JSON, layout, text."""
+    said = (parsed.title, parsed.author, parsed.date, parsed.language)
+    parts = json.dumps(said).encode(), pack(parsed.layout), parsed.text.encode("utf-8", "replace")
+    return _PARTS.pack(*map(len, parts)) + b"".join(parts)
+
+
+def from_bytes(data: bytes) -> Parsed:
+    """Return what :func:`to_bytes` was given; what comes from a reader's process is checked, not believed.
 
     Raises:
         ValueError: if it has another shape.
     """
     try:
-        layout = value.pop("layout")
-        headings = tuple(
-            Heading(*(int(each[key]) for key in ("start", "end", "level"))) for each in layout["headings"]
-        )
-        pages = tuple(int(page) for page in layout["pages"])
-        if not all(isinstance(part, str) for part in value.values()):
-            raise ValueError("not text")
-        return Parsed(layout=Layout(pages, headings), **value)
-    except (AttributeError, KeyError, TypeError) as error:
+        said, layout, text = _PARTS.unpack_from(data)
+        first, second = _PARTS.size + said, _PARTS.size + said + layout
+        if len(data) != second + text or said > 10 * _MAX_NAME * 4 or layout > _LARGEST_LAYOUT:
+            raise ValueError("lengths")
+        title, author, date, language = map(str, json.loads(data[_PARTS.size : first]))
+        places = unpack(data[first:second])
+        return Parsed(data[second:].decode("utf-8"), places, *map(clean, (title, author, date, language)))
+    except (struct.error, DataDamaged, RecursionError) as error:
         raise ValueError("not a parsed document") from error
+
+
+_LARGEST_LAYOUT = 4 * (4 + MAX_PARAGRAPHS + 3 * MAX_HEADINGS)
+"""Bytes of places that a reader may return."""

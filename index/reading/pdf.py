@@ -13,7 +13,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from statistics import median
 from typing import Any
 
@@ -24,6 +25,21 @@ from index.errors import DocumentRejected
 from index.reading.parsed import Parsed, TextBuilder, clean, collapse, iso_date
 
 MAX_PAGES = 10_000
+_LARGEST = 1e6
+"""Points from a page's corner; no page is as large."""
+_LONGEST_NAME = 200
+
+_FAILURES = (
+    PyPdfError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    ValueError,
+)
+"""A damaged file makes pypdf fail in every way that Python has."""
 
 _HEADING_SIZE = 1.12
 """From so many times the size of the text on, a line is a heading."""
@@ -60,7 +76,8 @@ class _Line:
     page: int
     x: float = 0.0
     y: float = 0.0
-    size: float = 0.0
+    size: float = -1.0
+    """Of its letters; less than 0 while it has none."""
     bold: bool = True
     text: str = ""
     margin: bool = False
@@ -72,6 +89,18 @@ class _Block:
     """Lines that make a paragraph."""
 
     lines: list[_Line] = field(default_factory=list)
+    column: int = 0
+    """How many of them are in the last column."""
+    left: float = 0.0
+    """Where the last column begins."""
+
+    def add(self, line: _Line) -> None:
+        """Add the next line."""
+        if not self.lines or _turns(self.lines[-1], line):
+            self.column, self.left = 0, line.x
+        self.column += 1
+        self.left = min(self.left, line.x)
+        self.lines.append(line)
 
 
 def read_pdf(data: bytes) -> Parsed:
@@ -81,6 +110,7 @@ def read_pdf(data: bytes) -> Parsed:
         DocumentRejected: if it is none, encrypted, without text, or built to exhaust whoever reads it.
     """
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
+    reader: PdfReader | None = None
     try:
         reader = PdfReader(io.BytesIO(data), strict=False)
         _decrypt(reader)
@@ -93,11 +123,15 @@ def read_pdf(data: bytes) -> Parsed:
     except DocumentRejected:
         raise
     except LimitReachedError as error:
-        raise DocumentRejected("document_too_complex", "The file grows far too large when it is unpacked.") from error
+        raise DocumentRejected("document_too_complex", "The file goes in circles, or grows far too large.") from error
     except DependencyError as error:
-        raise DocumentRejected("document_encrypted", "The file is encrypted in a way that cannot be read.") from error
-    except (PyPdfError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, AssertionError) as error:
-        # A damaged file makes pypdf fail in every way that Python has.
+        if reader is not None and reader.is_encrypted:
+            message = "The file is encrypted in a way that cannot be read."
+            raise DocumentRejected("document_encrypted", message) from error
+        raise DocumentRejected(
+            "document_damaged", "The file's text is packed in a way that cannot be read."
+        ) from error
+    except _FAILURES as error:
         raise DocumentRejected("document_damaged", "The file is not a PDF that can be read.") from error
     if not any(character.isalnum() for line in lines for character in line.text):
         raise DocumentRejected(
@@ -116,39 +150,53 @@ def _lines(page: PageObject, number: int) -> list[_Line]:
     """Return the lines of a page in the order they were written."""
     found: list[_Line] = []
     line = _Line(number)
+    pieces: list[str] = []
+
+    def end() -> None:
+        nonlocal line
+        line.text = collapse("".join(pieces)).strip(" ")
+        if line.text.strip():
+            found.append(line)
+        line = _Line(number)
+        pieces.clear()
 
     def visit(text: str, matrix: Sequence[float], placed: Sequence[float], font: Any, size: float) -> None:
-        nonlocal line
         for part in text.splitlines(keepends=True):
             body = part.rstrip("\r\n")
             if body.strip():
-                if not line.text.strip():
-                    line.x = placed[4] * matrix[0] + placed[5] * matrix[2] + matrix[4]
-                    line.y = placed[4] * matrix[1] + placed[5] * matrix[3] + matrix[5]
-                name = str((font or {}).get("/BaseFont", ""))
+                if line.size < 0:
+                    line.x = _finite(placed[4] * matrix[0] + placed[5] * matrix[2] + matrix[4])
+                    line.y = _finite(placed[4] * matrix[1] + placed[5] * matrix[3] + matrix[5])
+                name = str((font or {}).get("/BaseFont", ""))[:_LONGEST_NAME]
                 scale = (abs(placed[0] * placed[3]) * abs(matrix[0] * matrix[3])) ** 0.5
-                line.size = max(line.size, round(abs(size or 0) * (scale or 1), 1))
+                line.size = max(line.size, round(_finite(abs(size or 0) * (scale or 1)), 1))
                 line.bold = line.bold and bool(_BOLD.search(name))
-            line.text += body
+            pieces.append(body)
             if part != body:
-                if line.text.strip():
-                    found.append(line)
-                line = _Line(number)
+                end()
 
     page.extract_text(visitor_text=visit)
-    if line.text.strip():
-        found.append(line)
-    low, high = float(page.mediabox.bottom), float(page.mediabox.top)
+    end()
+    low, high = _finite(page.mediabox.bottom), _finite(page.mediabox.top)
     edge = _MARGIN * (high - low)
     for each in found:
-        each.text = collapse(each.text).strip(" ")
         each.margin = each.y < low + edge or each.y > high - edge
     return found
 
 
+def _finite(value: float) -> float:
+    """Return a coordinate or size; 0 for what is none."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return 0.0
+    return number if abs(number) <= _LARGEST else 0.0
+
+
 def _without_running_titles(lines: list[_Line], pages: int) -> list[_Line]:
     """Leave out page numbers at the edges of pages, and what stands there at the same place on most of them."""
-    edges = [line for page in range(pages) for line in _outermost([each for each in lines if each.page == page])]
+    by_page = groupby(lines, key=attrgetter("page"))
+    edges = [line for _, on_page in by_page for line in _outermost(list(on_page))]
     seen = Counter({(line.page, _running(line)): 1 for line in edges})
     often = Counter(running for _, running in seen)
     most = max(2, _OFTEN * pages)
@@ -232,13 +280,13 @@ def _blocks(lines: Sequence[_Line], usual: float) -> Iterator[_Block]:
     distances = _distances(lines)
     longest = sorted(len(line.text) for line in lines if abs(line.size - usual) <= _SAME_SIZE * usual) or [0]
     full = longest[int(0.9 * (len(longest) - 1))]
-    block = _Block([lines[0]])
+    block = _Block()
+    block.add(lines[0])
     for before, after in pairwise(lines):
-        if _goes_on(block, before, after, distances, full):
-            block.lines.append(after)
-        else:
+        if not _goes_on(block, before, after, distances, full):
             yield block
-            block = _Block([after])
+            block = _Block()
+        block.add(after)
     yield block
 
 
@@ -270,8 +318,7 @@ def _goes_on(  # noqa: PLR0911 - one rule after the other
         return False
     if abs(down) <= _SAME_ROW * before.size:
         return True
-    column = block.lines[_last_turn(block.lines) :]
-    if len(column) > 1 and after.x > min(line.x for line in column) + _INDENT * after.size:
+    if block.column > 1 and after.x > block.left + _INDENT * after.size:
         return broken
     return long or not _ENDS.search(before.text) or after.text[:1].islower()
 
@@ -282,19 +329,19 @@ def _turns(before: _Line, after: _Line) -> bool:
     return before.page != after.page or not -_SAME_ROW * before.size <= down <= 5 * max(before.size, 1.0)
 
 
-def _last_turn(lines: Sequence[_Line]) -> int:
-    return max((at for at, pair in enumerate(pairwise(lines), start=1) if _turns(*pair)), default=0)
-
-
 def _join(lines: Sequence[_Line]) -> tuple[str, list[int]]:
     """Join lines to a paragraph; return it with where each line begins in it."""
-    text, offsets = "", []
+    pieces: list[str] = []
+    offsets: list[int] = []
+    length = 0
     for line in lines:
-        if text:
-            text += "\n" if _HYPHEN.search(text) else " "
-        offsets.append(len(text))
-        text += line.text
-    return text, offsets
+        if pieces:
+            pieces.append("\n" if _HYPHEN.search(pieces[-1][-2:]) else " ")
+            length += 1
+        offsets.append(length)
+        pieces.append(line.text)
+        length += len(line.text)
+    return "".join(pieces), offsets
 
 
 def _words(text: str) -> str:

@@ -18,7 +18,7 @@ XQUAD ?= ../shared/data/xquad-dev
 NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-scale bench-writer image clean
+.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-hostile bench-scale bench-writer image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,10 @@ bench-durability: setup ## try to break the durability contract, thousands of ti
 	$(DURABILITY).history --trials 200000 --save
 	$(DURABILITY).swaps --trials 500 --save
 	$(DURABILITY).backups --trials 100 --save
+
+# Some hours on two cores. Results in docs/results/hostile/.
+bench-hostile: setup ## upload 50,000 damaged files and every hostile one made by hand, asking questions meanwhile
+	$(BIN)/python -m tests.hostile.uploads --trials 50000 --bombs --save
 
 bench-scale: setup ## measure 100,000 passages: build, open, add, memory; results in eval/results/
 	$(BIN)/python -m eval.bench_scale

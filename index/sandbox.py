@@ -114,8 +114,9 @@ class _Worker:
     """One process that reads one file at a time."""
 
     def __init__(self) -> None:
-        # Its own session: a Ctrl-C at the terminal reaches us, and the pipe's end reaches it. Nothing of our
-        # environment is any business of a file's reader.
+        # Its own process group: a Ctrl-C at the terminal reaches us, and the pipe's end reaches it. Not its own
+        # session: Linux may share processor time among sessions first, and low priority count inside of one only.
+        # Nothing of our environment is any business of a file's reader.
         self._process = subprocess.Popen(  # noqa: S603
             [sys.executable, "-I", "-c", _START],
             stdin=subprocess.PIPE,
@@ -123,7 +124,7 @@ class _Worker:
             stderr=subprocess.DEVNULL,
             cwd="/",
             env={"PATH": os.defpath, "LANG": "C.UTF-8"},
-            start_new_session=True,
+            process_group=0,
         )
 
     def lives(self) -> bool:

@@ -43,23 +43,29 @@ def split_sentences(paragraph: str, language: str) -> list[str]:
     lines = _cut(paragraph, breaks)
     wrapped = len(lines) > 1 and all(len(line.rstrip()) in _WRAPPED for line in lines[:-1])
     blocks = [paragraph] if wrapped else lines
-    return [sentence for block in blocks for part in _parts(block) for sentence in _segment(part, language)]
+    return [sentence for block in blocks for sentence in _sentences(block, language)]
 
 
-def _parts(block: str) -> Iterator[str]:
-    """Cut what is longer than any paragraph: at the end of a sentence if there is one, at a space, or anywhere.
+def _sentences(block: str, language: str) -> Iterator[str]:
+    """Cut a block into sentences, with a window that moves along if it is longer than any paragraph.
 
     The segmenter takes the square of the length for some texts, 100 quotation marks in a row for example.
     """
     start = 0
     while len(block) - start > _LONGEST_BLOCK:
         window = block[start : start + _LONGEST_BLOCK]
-        ends = [match.end() for match in _SURELY.finditer(window, _LONGEST_BLOCK // 2)]
-        end = ends[-1] if ends else max(window.rfind(" "), window.rfind("\n")) + 1
-        end = start + (end or _LONGEST_BLOCK)
-        yield block[start:end]
-        start = end
-    yield block[start:]
+        found = _segment(window, language)
+        if len(window) - len(found[-1]) < _LONGEST_BLOCK // 2:
+            found = [*_segment(window[: _cut_at(window)], language), ""]
+        yield from found[:-1]  # the last one may go on beyond the window
+        start += sum(map(len, found[:-1]))
+    yield from _segment(block[start:], language)
+
+
+def _cut_at(window: str) -> int:
+    """Return where to cut what has no sentences of usual length: where one seems to end, at a space, or anywhere."""
+    ends = [match.end() for match in _SURELY.finditer(window, _LONGEST_BLOCK // 2)]
+    return ends[-1] if ends else max(window.rfind(" "), window.rfind("\n")) + 1 or len(window)
 
 
 def _segment(block: str, language: str) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -20,7 +20,7 @@ DIMENSION = 64
 _WORD = re.compile(r"\w+")
 
 
-@cache
+@lru_cache(4096)
 def direction(word: str) -> NDArray[np.float32]:
     seed = int.from_bytes(blake2b(word.casefold().encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
     vector = np.random.default_rng(seed).standard_normal(DIMENSION).astype(np.float32)

@@ -103,7 +103,7 @@ def parse_arguments(description: str | None, trials: int, breaks: Sequence[str] 
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--trials", type=int, default=trials, help=f"how many [default: {trials}]")
     parser.add_argument("--seed", type=int, default=None, help="replays an earlier run")
-    parser.add_argument("--save", action="store_true", help="write the figures to docs/results/durability")
+    parser.add_argument("--save", action="store_true", help="write the figures to docs/results")
     parser.add_argument("--break", dest="control", choices=breaks, help="null control: break the guarantee")
     arguments = parser.parse_args()
     if arguments.seed is None:
@@ -132,9 +132,11 @@ def finish(arguments: argparse.Namespace, figures: Mapping[str, Any], began: flo
     sys.exit(1 if figures["violations"] else 0)
 
 
-def run_program(module: str, *options: str, timeout: float = 600) -> tuple[int, dict[str, Any]]:
-    """Run a program of this folder as the tests do; return its exit code and its figures."""
-    command = [sys.executable, "-m", f"tests.durability.{module}", *options]
+def run_program(
+    module: str, *options: str, timeout: float = 600, package: str = "durability"
+) -> tuple[int, dict[str, Any]]:
+    """Run a program of this folder, or of a like one, as the tests do; return its exit code and its figures."""
+    command = [sys.executable, "-m", f"tests.{package}.{module}", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
     lines = done.stdout.strip().splitlines()
     if not lines or not lines[-1].startswith("{"):

@@ -241,11 +241,11 @@ def _deep_tables(host: Path) -> bytes:
     return word_of((_HEAD, 1), (open_, 100_000), (b"<w:p/>", 1), (b"</w:tc></w:tr></w:tbl>", 100_000), (_END, 1))
 
 
-@WORD.add("tables in tables, as deep as XML may be, 2,000 times, with text in each", READ, COMPLEX)
+@WORD.add("tables in tables, as deep as XML may be, 300 times, with text in each", READ, COMPLEX)
 def _deep_tables_often(host: Path) -> bytes:
     text = b"<w:p><w:r><w:t>" + b"word " * 20 + b"</w:t></w:r></w:p>"
     deep = (b"<w:tbl><w:tr><w:tc>" + text) * 60 + b"</w:tc></w:tr></w:tbl>" * 60
-    return word_of((_HEAD, 1), (deep, 2000), (_END, 1))
+    return word_of((_HEAD, 1), (deep, 300), (_END, 1))
 
 
 @WORD.add("runs in runs, 100,000 deep", DAMAGED)
@@ -253,11 +253,11 @@ def _deep_runs(host: Path) -> bytes:
     return word_of((_HEAD + b"<w:p>", 1), (b"<w:r>", 100_000), (b"</w:r>", 100_000), (b"</w:p>" + _END, 1))
 
 
-@WORD.add("a table's cell of 200,000 paragraphs", READ, COMPLEX)
+@WORD.add("a table's cell of 100,000 paragraphs", READ, COMPLEX)
 def _long_cell(host: Path) -> bytes:
     text = b"<w:p><w:r><w:t>A short paragraph.</w:t></w:r></w:p>" * 1000
     cell = b"<w:tbl><w:tr><w:tc>", b"</w:tc></w:tr></w:tbl>"
-    return word_of((_HEAD + cell[0], 1), (text, 200), (cell[1] + _END, 1))
+    return word_of((_HEAD + cell[0], 1), (text, 100), (cell[1] + _END, 1))
 
 
 @WORD.add("a paragraph of a million runs", READ, COMPLEX)

@@ -23,7 +23,7 @@ from index.errors import DocumentRejected, FundstelleError, NothingReadable
 from index.language import detect_language
 from index.layout import Layout, layout_problem, paragraph_starts
 from index.reading.markdown import atx_title, read_markdown
-from index.reading.parsed import MAX_CHARACTERS, MAX_PARAGRAPHS, Parsed
+from index.reading.parsed import MAX_CHARACTERS, MAX_LINES, MAX_PARAGRAPHS, Parsed
 from index.records import Metadata, RawDocument
 from index.sandbox import shared
 
@@ -287,6 +287,8 @@ def _document(source: str, kind: str, parsed: Parsed, data: bytes, metadata: Met
         raise DocumentRejected(
             "document_too_large", f"'{source}' has {len(text):,} characters; {MAX_CHARACTERS:,} is the limit."
         )
+    if text.count("\n") + text.count("\r") - text.count("\r\n") > MAX_LINES:
+        raise DocumentRejected("document_too_complex", f"'{source}' has more than {MAX_LINES:,} lines.")
     paragraphs = paragraph_starts(text, MAX_PARAGRAPHS + 1)
     if len(paragraphs) > MAX_PARAGRAPHS:
         message = f"'{source}' has more than {MAX_PARAGRAPHS:,} paragraphs."

@@ -5,9 +5,13 @@ The library brings half of LangChain along. It is imported when the first docume
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from langchain_text_splitters import TextSplitter
+
+# It warns of every piece that is longer than a chunk: a hostile document would write the log full.
+logging.getLogger("langchain_text_splitters").setLevel(logging.ERROR)
 
 
 class Merger(TextSplitter):

@@ -119,3 +119,20 @@ def test_hard_wrapped_prose_is_not_cut_at_its_line_ends() -> None:
 def test_splitters_partition_the_text(text: str, language: str) -> None:
     assert "".join(split_paragraphs(text)) == text
     assert "".join(split_sentences(text, language)) == text
+
+
+@pytest.mark.parametrize("length", [1, 300, 3000])
+def test_a_line_longer_than_any_paragraph_has_the_same_sentences(length: int) -> None:
+    sentences = [f"Das ist der Satz Nummer {number} von Dr. Meier, und er geht weiter." for number in range(length)]
+    assert [piece.strip() for piece in split_sentences(" ".join(sentences), "de")] == sentences
+
+
+@pytest.mark.parametrize(
+    "text", ["«" * 30_000 + " Text. " + "“" * 30_000, "a" * 100_000, "a. " * 20_000, "(" * 50_000]
+)
+def test_what_has_no_sentences_is_cut_all_the_same(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    pieces = split_sentences(text, "de")
+    assert "".join(pieces) == text
+    assert max(map(len, pieces)) <= 4000
+    assert cut(text, "de").passages
+    assert not caplog.records, "a document writes the log full"

@@ -109,6 +109,17 @@ def test_a_worker_that_is_killed_is_replaced() -> None:
     box.close()
 
 
+def test_readers_step_back_for_questions() -> None:
+    """Low priority counts only inside of a session where Linux shares time among sessions first (autogroup)."""
+    box = Sandbox(workers=1)
+    assert box.read("html", PAGE).text
+    (worker,) = box._idle
+    pid = worker._process.pid
+    assert os.getsid(pid) == os.getsid(0)
+    assert os.getpgid(pid) == pid  # a Ctrl-C at the terminal does not reach it
+    box.close()
+
+
 def test_no_more_files_are_read_at_once_than_there_are_workers() -> None:
     box = Sandbox(workers=2)
     data = as_bytes(ARTICLE, "pdf")

@@ -16,6 +16,8 @@ MAX_CHARACTERS = 20 * 2**20
 MAX_HEADINGS = 50_000
 MAX_PARAGRAPHS = 200_000
 """All places of a document are read whenever it is cited; so many take some 30 ms."""
+MAX_LINES = 500_000
+"""A line is a sentence of its own if it is no part of a paragraph, so a million lines would be a million vectors."""
 LONGEST_HEADING = 300
 """What is longer is a paragraph, whatever the file says; headings are shown with each citation."""
 

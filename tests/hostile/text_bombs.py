@@ -118,6 +118,11 @@ def _paragraphs(host: Path) -> bytes:
     return "ä\n\n".encode() * 6_900_000
 
 
+@TEXT.add("10 million lines of one letter", COMPLEX)
+def _lines(host: Path) -> bytes:
+    return b"a\n" * 10_000_000
+
+
 @TEXT.add("a blank line of a million spaces, again and again", READ, COMPLEX)
 def _blank_lines(host: Path) -> bytes:
     return (b"a\n" + b" \t" * 500_000) * 10 + b"\r" * 1000

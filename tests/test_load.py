@@ -180,3 +180,13 @@ def test_links_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
 def test_a_missing_path_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NothingReadable):
         list(find_files([tmp_path / "absent"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "most"), [("a.txt", "a\n", 500_000), ("a.txt", "a\n\n", 200_000), ("a.md", "# a\n", 50_000)]
+)
+def test_a_document_of_too_many_parts_is_refused(name: str, part: str, most: int) -> None:
+    assert document_from_bytes(name, (part * most).encode()).text
+    with pytest.raises(DocumentRejected) as refused:
+        document_from_bytes(name, (part * (most + 1)).encode())
+    assert refused.value.code == "document_too_complex"

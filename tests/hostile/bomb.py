@@ -13,6 +13,9 @@ DAMAGED, COMPLEX, EMPTY = "document_damaged", "document_too_complex", "document_
 ENCRYPTED, LARGE = "document_encrypted", "document_too_large"
 BINARY, ENCODING = "document_binary", "document_encoding"
 
+FILE = "file:" + "//"
+"""What the address of a file of the host begins with."""
+
 Make = Callable[[Path], bytes]
 """Told a file of the host that it may try to get at; returns the hostile file."""
 

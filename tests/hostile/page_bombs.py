@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from tests.hostile.bomb import COMPLEX, DAMAGED, EMPTY, ENCODING, LARGE, READ, Bombs
+from tests.hostile.bomb import COMPLEX, DAMAGED, EMPTY, ENCODING, FILE, LARGE, READ, Bombs
 
 PAGE = Bombs("html")
 
@@ -193,9 +193,9 @@ def _too_long_text(host: Path) -> bytes:
 @PAGE.add("addresses to go to, pages to load, files of the host to show", READ)
 def _outside(host: Path) -> bytes:
     return (
-        f"<meta http-equiv=refresh content='0; url=http://127.0.0.1:9'><base href='file://{host}'>"
-        f"<link rel=stylesheet href='{host}'><iframe src='file://{host}'></iframe><img src='{host}'>"
-        f"<object data='file://{host}'></object><?xml-stylesheet href='{host}'?><p>Text</p>"
+        f"<meta http-equiv=refresh content='0; url=http://127.0.0.1:9'><base href='{FILE}{host}'>"
+        f"<link rel=stylesheet href='{host}'><iframe src='{FILE}{host}'></iframe><img src='{host}'>"
+        f"<object data='{FILE}{host}'></object><?xml-stylesheet href='{host}'?><p>Text</p>"
     ).encode()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from tests.hostile.bomb import BINARY, COMPLEX, EMPTY, ENCODING, LARGE, READ, Bombs
+from tests.hostile.bomb import BINARY, COMPLEX, EMPTY, ENCODING, FILE, LARGE, READ, Bombs
 
 TEXT = Bombs("txt")
 MARKDOWN = Bombs("md")
@@ -70,9 +70,7 @@ def _deep_quotes(host: Path) -> bytes:
 
 @MARKDOWN.add("a page with a script inside", READ)
 def _page_inside(host: Path) -> bytes:
-    return (
-        f"# <script>alert(1)</script>\n\n![x](file://{host})\n\n<iframe src='{host}'>\n\n[a](javascript:b)".encode()
-    )
+    return f"# <script>alert(1)</script>\n\n![x]({FILE}{host})\n\n<iframe src='{host}'>\n\n[a](javascript:b)".encode()
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------
@@ -109,7 +107,7 @@ def _lower_case(host: Path) -> bytes:
 
 
 @TEXT.add("20 million line ends around a letter", READ, COMPLEX)
-def _line_ends(host: Path) -> bytes:
+def _line_ends_around(host: Path) -> bytes:
     return b"\n" * 10_000_000 + b"a" + b"\n" * 10_000_000
 
 

@@ -7,7 +7,7 @@ import lzma
 from dataclasses import replace
 from pathlib import Path
 
-from tests.hostile.bomb import COMPLEX, DAMAGED, EMPTY, ENCRYPTED, LARGE, READ, Bombs
+from tests.hostile.bomb import COMPLEX, DAMAGED, EMPTY, ENCRYPTED, FILE, LARGE, READ, Bombs
 from tests.hostile.packed import TYPES, Entry, W, archive, deflate, document, entry, packed, paragraph, word, word_of
 
 WORD = Bombs("docx")
@@ -54,20 +54,20 @@ def _quadratic_entity(host: Path) -> bytes:
 
 @WORD.add("an external entity that is a file of the host", DAMAGED)
 def _external_entity(host: Path) -> bytes:
-    head = f'<?xml version="1.0"?><!DOCTYPE w [<!ENTITY e SYSTEM "file://{host}">]>'
+    head = f'<?xml version="1.0"?><!DOCTYPE w [<!ENTITY e SYSTEM "{FILE}{host}">]>'
     return word(document(paragraph("Stolen: &e;"), head))
 
 
 @WORD.add("an external document type, with a parameter entity that is a file of the host", DAMAGED)
 def _parameter_entity(host: Path) -> bytes:
-    head = f'<?xml version="1.0"?><!DOCTYPE w SYSTEM "file://{host}" [<!ENTITY % p SYSTEM "file://{host}"> %p;]>'
+    head = f'<?xml version="1.0"?><!DOCTYPE w SYSTEM "{FILE}{host}" [<!ENTITY % p SYSTEM "{FILE}{host}"> %p;]>'
     return word(document(paragraph("Stolen"), head))
 
 
 @WORD.add("the same in the part that says title and author", READ)
 def _entity_in_title(host: Path) -> bytes:
     core = (
-        f'<?xml version="1.0"?><!DOCTYPE c [<!ENTITY e SYSTEM "file://{host}">]>'
+        f'<?xml version="1.0"?><!DOCTYPE c [<!ENTITY e SYSTEM "{FILE}{host}">]>'
         '<c xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>&e;</dc:title><dc:creator>&e;</dc:creator></c>'
     )
     return word(_GOOD, {"docProps/core.xml": core.encode()})
@@ -75,14 +75,14 @@ def _entity_in_title(host: Path) -> bytes:
 
 @WORD.add("an inclusion (XInclude) of a file of the host", READ)
 def _inclusion(host: Path) -> bytes:
-    include = f'<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="file://{host}" parse="text"/>'
+    include = f'<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="{FILE}{host}" parse="text"/>'
     return word(document(paragraph("Before") + f"<w:p><w:r><w:t>{include}</w:t></w:r></w:p>"))
 
 
 @WORD.add("relations to files and addresses outside: template, image, sub-document", READ)
 def _outside_relations(host: Path) -> bytes:
     kinds = ("attachedTemplate", "image", "subDocument", "aFChunk", "oleObject")
-    targets = (f"file://{host}", "http://127.0.0.1:9/x", f"\\\\127.0.0.1\\share{host}", str(host))
+    targets = (f"{FILE}{host}", "http://127.0.0.1:9/x", f"\\\\127.0.0.1\\share{host}", str(host))
     relations = "".join(
         f'<Relationship Id="r{kind}{number}" Type="{_OFFICE}/{kind}" Target="{target}" TargetMode="External"/>'
         for kind in kinds
@@ -97,7 +97,7 @@ def _outside_relations(host: Path) -> bytes:
 @WORD.add("a chunk of HTML with a script and an image from outside", READ)
 def _html_chunk(host: Path) -> bytes:
     main = document(paragraph("Text") + '<w:altChunk r:id="r1"/>', root=f'xmlns:r="{_OFFICE}"')
-    chunk = f"<script>fetch('http://127.0.0.1:9')</script><iframe src='file://{host}'></iframe>"
+    chunk = f"<script>fetch('http://127.0.0.1:9')</script><iframe src='{FILE}{host}'></iframe>"
     return word(main, {"word/chunk.html": chunk.encode()})
 
 
@@ -303,7 +303,7 @@ def _utf_16(host: Path) -> bytes:
 
 @WORD.add("XML in UTF-7, with an entity hidden in it", DAMAGED)
 def _utf_7(host: Path) -> bytes:
-    head = f'<?xml version="1.0" encoding="UTF-7"?>+ADw-!DOCTYPE w [+ADw-!ENTITY e SYSTEM "file://{host}">]>'
+    head = f'<?xml version="1.0" encoding="UTF-7"?>+ADw-!DOCTYPE w [+ADw-!ENTITY e SYSTEM "{FILE}{host}">]>'
     return word(document(paragraph("&e;"), head))
 
 

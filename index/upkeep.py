@@ -1,4 +1,4 @@
-"""Keeps an open data folder's index in shape from a thread of its own: compaction, and a look at its recall."""
+"""Keeps an open data folder's index in shape, from a thread of its own: compaction, recall, memory given back."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ class Upkeep:
         self._least = least
         self._measured_at = 0
         self._settled_at: int | None = None
+        self._gave_back = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -82,6 +83,10 @@ class Upkeep:
             if self._kept.worth_compacting(self._least) and not self._kept.compact():
                 return  # another change came in between, or the disk is full: look again
             self._settled_at = generation
+            self._gave_back = False
+        elif not self._gave_back:  # some time has passed without a change: large documents were, perhaps
+            give_back()
+            self._gave_back = True
         if self._kept.questions_asked - self._measured_at >= _QUESTIONS:
             self._measured_at = self._kept.questions_asked
             self._kept.measure_recall()

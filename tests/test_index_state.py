@@ -254,6 +254,17 @@ def test_what_changed_is_counted_once_for_each_change() -> None:
         assert kept.counted == counted, (generation, worth_it, succeeds)
 
 
+def test_memory_is_given_back_once_after_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr("index.upkeep.give_back", lambda: given.append(1))
+    kept = Kept()
+    upkeep = Upkeep(kept)
+    for generation, times in ((1, 0), (2, 0), (2, 1), (2, 1), (3, 1), (3, 2), (3, 2)):
+        kept.generation = generation
+        upkeep._look()
+        assert len(given) == times, generation
+
+
 # ---- where it is shown ---------------------------------------------------------------------------------------
 
 

@@ -46,7 +46,7 @@ def _looked_at_attributes(host: Path) -> bytes:
     return (b"<p " + attributes + b">text</p>") * 7
 
 
-@PAGE.add("5 million tags that are never closed", COMPLEX)
+@PAGE.add("5 million tags that are never closed", DAMAGED, COMPLEX)
 def _open_tags(host: Path) -> bytes:
     return b"<i>" * 5_000_000 + b"text"
 

@@ -36,6 +36,16 @@ def read_everything(service: Service, findings: Findings) -> tuple[int, int]:
     return documents, quotes
 
 
+def remove_everything(service: Service, findings: Findings, begins: str = "") -> None:
+    """Remove every document whose name begins so."""
+    for document in list(_documents(service, findings)):
+        if not document["source"].startswith(begins):
+            continue
+        reply = service.call("DELETE", f"/v1/documents/{document['id']}")
+        if reply.status != 204:
+            findings.note("status", f"{reply.status} for the removal of {document['source']}")
+
+
 def _documents(service: Service, findings: Findings) -> Iterator[dict[str, Any]]:
     cursor: str | None = ""
     while cursor is not None:

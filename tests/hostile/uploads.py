@@ -17,8 +17,10 @@ doubles; anything of the host in a document; anything written outside of the dat
 service. ``tests.hostile.served`` has the null controls.
 
 Memory is what the service and its readers' processes hold for themselves (RssAnon of /proc) at rest: after warming
-up, and after all is over. What is mapped from files (the model, libraries) is not counted in it; the kernel may take
-that back. The figures have all resident memory beside it.
+up, and after all is over. The second service is also warmed up with good documents as long as the longest bombs, and
+measured at the end once all documents are removed: the vectors of millions of characters take what they take. What is
+mapped from files (the model, libraries) is not counted; the kernel may take that back. The figures have all resident
+memory beside it.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from tests.durability import common
 from tests.durability.common import ROOT, finish, parse_arguments
 from tests.files import FORMATS, Article, as_bytes
 from tests.hostile.bombs import BOMBS
-from tests.hostile.reading_back import read_everything
+from tests.hostile.reading_back import read_everything, remove_everything
 from tests.hostile.running import (
     MIB,
     Asking,
@@ -71,14 +73,26 @@ def questions() -> list[str]:
     return [json.loads(line)["question"] for line in lines]
 
 
-def phase(arguments: argparse.Namespace, scratch: Path, todo: Iterator[Files], *, tiny: bool) -> dict[str, Any]:
-    """Serve, upload, look at everything; return the figures."""
+def phase(
+    arguments: argparse.Namespace, scratch: Path, todo: Iterator[Files], *, tiny: bool, keep: bool
+) -> dict[str, Any]:
+    """Serve, upload, look at everything; return the figures.
+
+    Args:
+        arguments: of the command line.
+        scratch: a folder of its own.
+        todo: what is uploaded.
+        tiny: take the tiny model.
+        keep: measure the memory with all that was taken in; otherwise without it, once it is removed again.
+    """
     findings = Findings(tight=arguments.quick)
     encoder = TinyEncoder() if tiny else open_encoder()
     with Library(scratch / "data", encoder, writable=True) as library:
         library.add([read_file(found) for found in find_files([ROOT / "sample"]) if isinstance(found, FoundFile)])
     with serving(scratch, _command(arguments, tiny)) as service, Watch(service) as watch:
         _warm_up(service)
+        if not keep:
+            _stretch(service, findings)
         outside = listing(scratch)
         before = watch.at_rest()
         watch.reset()
@@ -86,6 +100,9 @@ def phase(arguments: argparse.Namespace, scratch: Path, todo: Iterator[Files], *
             _alternate(asking, Uploading(service, todo, findings))
         peak = watch.peak
         documents, quotes = read_everything(service, findings)
+        full = watch.at_rest()
+        if not keep:
+            remove_everything(service, findings)
         after = _settled(watch, before)
         if after.held - before.held > GROWTH:
             findings.note("memory", f"{(after.held - before.held) / MIB:.0f} MiB more than before")
@@ -112,7 +129,12 @@ def phase(arguments: argparse.Namespace, scratch: Path, todo: Iterator[Files], *
         "documents_read_afterwards": documents,
         "quotes_checked": quotes,
         "slowest_request_s": round(findings.slowest, 1),
-        "memory_mib": {"before": before.figures(), "after": after.figures(), "peak_resident": round(peak / MIB)},
+        "memory_mib": {
+            "before": before.figures(),
+            "full": full.figures(),
+            "after": after.figures(),
+            "peak_resident": round(peak / MIB),
+        },
         "grown_mib": round((after.held - before.held) / MIB, 1),
         "largest_child_mib": round(watch.largest_child / MIB),
         "processes": len(watch.seen),
@@ -149,6 +171,31 @@ def _warm_up(service: Service) -> None:
         service.ask(question)
 
 
+def _stretch(service: Service, findings: Findings) -> None:
+    """Have good documents taken in that are as long as the longest bombs, and remove them again.
+
+    What the allocator keeps in pieces afterwards grows with the largest documents there were, not with their number.
+    """
+    for _ in range(2):
+        threads = [
+            threading.Thread(target=_expect_taken, args=(service, [(f"long{each}.txt", _long(each))]))
+            for each in range(UPLOADERS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        remove_everything(service, findings, "long")
+
+
+def _long(number: int) -> bytes:
+    parts = (
+        f"The ferry number {number} leaves every {each} minutes. It takes bicycles, too.\n\n"
+        for each in range(20_000)
+    )
+    return "".join(parts).encode()
+
+
 def _expect_taken(service: Service, files: Files) -> None:
     for name, data in files:
         reply = service.upload([(name, data)])
@@ -178,7 +225,7 @@ def _alternate(asking: Asking, uploading: Uploading) -> None:
 def _settled(watch: Watch, before: Memory) -> Memory:
     """Return the memory held once it does not shrink any more, or is no more than it may be."""
     least = watch.at_rest()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 40
     while time.monotonic() < until and least.held - before.held > GROWTH:
         time.sleep(1)
         least = min(least, watch.at_rest(), key=lambda each: each.held)
@@ -217,10 +264,11 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.trials:
         with scratch_folder(SECRET) as (scratch, _):
             todo = damaged(arguments.trials, arguments.seed)
-            phases["mutated"] = phase(arguments, scratch, todo, tiny=arguments.quick)
+            phases["mutated"] = phase(arguments, scratch, todo, tiny=arguments.quick, keep=True)
     if arguments.bombs:
         with scratch_folder(SECRET) as (scratch, host):
-            phases["bombs"] = phase(arguments, scratch, bombs(arguments.seed, host, arguments.only), tiny=True)
+            todo = bombs(arguments.seed, host, arguments.only)
+            phases["bombs"] = phase(arguments, scratch, todo, tiny=True, keep=False)
     return {
         "id": "F02",
         "trials": arguments.trials,

@@ -105,11 +105,18 @@ def _ends(reply: Reply, names: Sequence[str]) -> dict[str, str]:
         return {}
 
 
-def bombs(seed: int, host: Path, only: str = "") -> Iterator[Files]:
-    """Yield the files made by hand, each in a request of its own; ``only`` those with this in their name."""
+def bombs(seed: int, host: Path, only: str = "", most: int | None = None) -> Iterator[Files]:
+    """Yield the files made by hand, each in a request of its own.
+
+    Args:
+        seed: of their order.
+        host: a folder whose content must never show.
+        only: those with this in their name.
+        most: so many at most, the first ones of their order.
+    """
     waiting = [bomb for bomb in BOMBS if only in bomb.name]
     random.Random(f"bombs {seed}").shuffle(waiting)
-    for bomb in waiting:
+    for bomb in waiting[:most]:
         yield [(f"bomb-{bomb.name}", bomb.make(host))]
 
 

@@ -267,12 +267,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
             phases["mutated"] = phase(arguments, scratch, todo, tiny=arguments.quick, keep=True)
     if arguments.bombs:
         with scratch_folder(SECRET) as (scratch, host):
-            todo = bombs(arguments.seed, host, arguments.only)
+            todo = bombs(arguments.seed, host, arguments.only, arguments.most)
             phases["bombs"] = phase(arguments, scratch, todo, tiny=True, keep=False)
     return {
         "id": "F02",
         "trials": arguments.trials,
-        "bombs": len(BOMBS) if arguments.bombs and not arguments.only else 0,
+        "made_by_hand": len(BOMBS) if arguments.bombs and not arguments.only else 0,
         "violations": sum(figures["violations"] for figures in phases.values()),
         **phases,
     }
@@ -283,6 +283,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--bombs", action="store_true", help="upload the hostile files made by hand, too")
     parser.add_argument("--only", default="", help="those with this in their name only")
+    parser.add_argument("--most", type=int, default=None, help="so many of those made by hand at most")
     parser.add_argument("--quick", action="store_true", help="a tiny model, little time for files")
     parser.add_argument("--slower", type=float, default=2.0, help="how much p99 may grow [default: 2]")
     own, sys.argv[1:] = parser.parse_known_args()

@@ -323,7 +323,7 @@ def run(browser: Browser, address: str, payloads: Sequence[str], control: str | 
     api.serve(context)
     if control:
         weaken(context, control)
-    context.set_default_timeout(5_000 if control else 60_000)
+    context.set_default_timeout(30_000 if control else 60_000)
     page = context.new_page()
     broken = 0
     for batch in batches(payloads):

@@ -21,8 +21,7 @@ import numpy as np
 from index import open_encoder
 from index.encoder import Encoder
 from index.sentences import split_sentences
-from service.alignment import read_texts, similarities
-from service.faithful_polarity import Compared
+from service.alignment import Compared, read_texts, similarities
 from service.faithful_support import Limits, Support, measure_support
 
 KEPT = 0.98

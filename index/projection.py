@@ -60,7 +60,7 @@ class Projection:
 
         ``means`` are :attr:`question_states` or :attr:`passage_states`.
         """
-        return _unit(np.concatenate([centred(below, means[0]), centred(last, means[1])], axis=1) @ self.basis)
+        return unit_rows(np.concatenate([centred(below, means[0]), centred(last, means[1])], axis=1) @ self.basis)
 
     def centre_question(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take what questions have in common from a question's vector, shape (hidden,); unit length again."""
@@ -101,7 +101,7 @@ def load_projection(fingerprint: str) -> Projection | None:
 
 def centred(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
     """Take ``mean``, shape (dimension,), away from each vector, shape (n, dimension); unit length again."""
-    return _unit(vectors - mean)
+    return unit_rows(vectors - mean)
 
 
 def centred_cosines(
@@ -116,6 +116,7 @@ def centred_cosines(
     return cosines
 
 
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the rows with unit length; a row of nothing stays one."""
     unit: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     return unit

@@ -178,7 +178,7 @@ def _rerank(
     for candidate in found:
         if candidate.stored.passage.id not in states:
             continue
-        matches = _match(query, states[candidate.stored.passage.id])
+        matches = match_tokens(query, states[candidate.stored.passage.id])
         raw = (rules.sentence_weight * candidate.best_sentence + matches.score()) / (1 + rules.sentence_weight)
         chance = by_language.get(candidate.stored.document.language, common)
         score = common.mean + (raw - chance.mean) * _scale(common, chance)
@@ -195,7 +195,8 @@ def _scale(common: Chance, chance: Chance) -> float:
 _LEAST_SPREAD = 1e-6
 
 
-def _match(query: EncodedQuery, states: TokenStates) -> TokenMatches:
+def match_tokens(query: EncodedQuery, states: TokenStates) -> TokenMatches:
+    """Compare every word of a question with every word of a passage."""
     if not len(states.starts):  # a passage of nothing but special characters has no tokens to match
         return TokenMatches(np.empty((len(query.tokens), 0), np.float32), query.weights, np.empty(0, np.uint16))
     codes = states.codes.astype(np.float32)

@@ -7,13 +7,15 @@ A word's vector is the mean of the states of its tokens in their context. In the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.encoder import Encoder, TokenStates
+from index.projection import unit_rows
 from index.sentences import split_sentences
 from service.lexicon import WORD, Language, divide, fold, load_lexicon
 
@@ -100,6 +102,14 @@ class Text:
         return next((clause for clause in self.clauses if word in clause), range(word, word + 1))
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One text of the evidence beside the sentence: similarity of each of its words to each of the evidence's."""
+
+    evidence: Text
+    alike: NDArray[np.float32]
+
+
 def read_texts(encoder: Encoder, texts: Sequence[tuple[str, str]]) -> list[Text]:
     """Return texts with what must be known to compare them.
 
@@ -147,13 +157,28 @@ def similarities(sentence: Text, evidence: Text) -> NDArray[np.float32]:
     return found
 
 
+def closest(evidence: Text, alike: NDArray[np.float32]) -> range:
+    """Return the sentence of the evidence whose words the written sentence meets best.
+
+    Args:
+        evidence: one text of it.
+        alike: as :func:`similarities` gives it.
+    """
+
+    def met(part: range) -> float:
+        return float(alike[:, part.start : part.stop].max(axis=1).mean()) if len(alike) else 0.0
+
+    return max(evidence.sentences, key=met)
+
+
+def common_letters(one: Iterable[str], other: Iterable[str]) -> int:
+    """Return with how many letters in common two words begin."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
 def same_stem(one: str, other: str) -> bool:
     """Say whether two words differ by an ending only."""
-    common = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        common += 1
+    common = common_letters(one, other)
     return common >= _STEM and max(len(one), len(other)) - common <= _ENDING
 
 
@@ -182,7 +207,7 @@ def _vectors(
         if state is None or not state.codes.size:
             rows += [np.empty(0, np.float32)] * len(inside)
         else:
-            units = _unit(state.codes.astype(np.float32))
+            units = unit_rows(state.codes.astype(np.float32))
             starts = state.starts.astype(np.int64)
             for word in inside:
                 first, last = np.searchsorted(starts, [word.start - offset, word.end - offset]).tolist()
@@ -192,12 +217,7 @@ def _vectors(
         offset += len(piece)
     if not rows or not all(row.size for row in rows):
         return None
-    return _unit(np.stack(rows))
-
-
-def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-    return unit
+    return unit_rows(np.stack(rows))
 
 
 def _ranges(

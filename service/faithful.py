@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from index.encoder import Encoder
 from index.language import detect_language
-from service.alignment import Text, read_texts, similarities
+from service.alignment import Compared, Text, read_texts, similarities
 from service.faithful_names import unknown_names
 from service.faithful_numbers import Figures, missing_figures, read_figures
-from service.faithful_polarity import Compared, polarity_problem
+from service.faithful_polarity import polarity_problem
 from service.faithful_quotes import quote_problem, without_quotes
 from service.faithful_roles import exchanges_names
 from service.faithful_support import Limits, is_misplaced, load_limits, measure_support
-from service.lexicon import folded_words, language_of, load_lexicon
+from service.lexicon import count_function_words, folded_words, language_of, load_lexicon
 
 CHECKS = (
     "uncited",
@@ -83,8 +83,9 @@ class Faithfulness:
         self._checks = frozenset(checks)
         self._limits = limits or load_limits()
         self._languages = load_lexicon().languages
-        self._asked_in = _language(question, detect_language(question))
-        self._is_sure = detect_language(question) == self._asked_in
+        detected = detect_language(question)
+        self._asked_in = _language(question, detected)
+        self._is_sure = detected == self._asked_in
         self.numbers = frozenset(evidence)
         readable = {
             number: (item.text, code)
@@ -130,7 +131,7 @@ class Faithfulness:
         numbers = [number for number in valid if number in self._texts]
         own = without_quotes(sentence)
         code = _language(own if len(folded_words(own)) > 1 else sentence, self._asked_in or "en")
-        foreign = code is None or (self._asked_in is not None and self._is_foreign(own, code))
+        foreign = code is None or self._is_foreign(own, code)
         if foreign or len(numbers) < len(valid):
             found.append("language")
         if numbers and code is not None:
@@ -165,12 +166,11 @@ class Faithfulness:
 
     def _is_foreign(self, sentence: str, code: str) -> bool:
         """Say whether a sentence is plainly in another language than the question."""
-        assert self._asked_in is not None  # noqa: S101
+        if self._asked_in is None or code == self._asked_in or not self._is_sure:
+            return False
         words = folded_words(sentence)
         own = sum(word in self._languages[code].stop for word in words)
         asked = sum(word in self._languages[self._asked_in].stop for word in words)
-        if code == self._asked_in or not self._is_sure:
-            return False
         return own >= asked + 2 or (own > asked and detect_language(sentence) == code)
 
 
@@ -184,7 +184,7 @@ def _language(text: str, usual: str) -> str | None:
     """Return the code of the language of ``text``; ``None`` if there are no word lists for it."""
     languages = load_lexicon().languages
     words = [word for word in folded_words(text) if not word.isdigit()]
-    counts = {code: sum(word in language.stop for word in words) for code, language in languages.items()}
+    counts = count_function_words(words)
     most = max(counts.values())
     detected = detect_language(text)
     for code in (usual, detected):

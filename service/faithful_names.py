@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.alignment import Text, Word, same_stem
+from service.alignment import Text, Word, closest, common_letters, same_stem
 from service.dictionary import is_ordinary
 from service.faithful_numbers import is_number
 from service.lexicon import fold, folded_words, load_lexicon, load_names
@@ -108,9 +108,10 @@ _COMPASS_WORDS = {
     "gesamt": ("whole", "all", "entire", "tout", "todo", "tutt"),
 }
 """How other languages say it, by how their words begin: "Unterweser" is "Lower Weser"."""
+_EVERY_WAY = tuple(way for ways in _COMPASS_WORDS.values() for way in ways)
 
 
-@cache
+@lru_cache(maxsize=20_000)
 def romanised(word: str) -> str:
     """Return a folded word in Latin letters, without what spelling habits of languages change."""
     spelt = "".join(_LATIN.get(letter, letter) for letter in word)
@@ -265,9 +266,8 @@ def _is_there_in_two_words(sentence: Text, at: int, evidence: Text) -> bool:
 
 def _is_other_direction(sentence: Text, at: int, evidence: Text) -> bool:
     """Say whether a word gives a name another direction than German evidence does: "Upper Weser", "Unterweser"."""
-    every = {way for ways in _COMPASS_WORDS.values() for way in ways}
     return any(
-        _is_name_or_listed(sentence, near, name) and not key.startswith(ways) and key.startswith(tuple(every))
+        _is_name_or_listed(sentence, near, name) and not key.startswith(ways) and key.startswith(_EVERY_WAY)
         for key, near, ways, name in _beside_compounds(sentence, at, evidence)
     )
 
@@ -310,8 +310,7 @@ def _stem_is_there(word: Word, evidence: Text, alike: NDArray[np.float32]) -> bo
 
 def _says_all_names(evidence: Text, alike: NDArray[np.float32]) -> bool:
     """Say whether the evidence has no name that the sentence leaves out, which the question's could stand for."""
-    best = max(evidence.sentences, key=lambda part: float(alike[:, part.start : part.stop].max(axis=1).mean()))
-    for at in best:
+    for at in closest(evidence, alike):
         word = evidence.words[at]
         if word.initial and not entities(evidence).get(at):
             continue
@@ -361,11 +360,7 @@ def _is_common_noun(  # noqa: PLR0911 - one reason after the other
 
 def _is_other_compound(one: str, other: str) -> bool:
     """Say whether two compounds end alike and begin differently: "Marktbrücke" is not the "Gerberbrücke"."""
-    common = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        common += 1
+    common = common_letters(reversed(one), reversed(other))
     return common >= _TAIL and common < min(len(one), len(other))
 
 

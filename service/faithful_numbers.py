@@ -246,6 +246,7 @@ class _Reader:
             _Token(match.group(), fold(match.group()), match.start(), match.end())
             for match in _TOKEN.finditer(_apart(self.text))
         ]
+        self.codes = list(_CODE.finditer(self.text))
         self.quantities: list[Quantity] = []
         self.dates: list[Date] = []
         self.times: list[Time] = []
@@ -259,7 +260,7 @@ class _Reader:
             for words, number in self.language.weekdays
             if token.key in words and (token.text[0].isupper() or self.language.code not in {"en", "de"})
         )
-        codes = frozenset(fold(match) for match in _CODE.findall(self.text))
+        codes = frozenset(fold(code.group()) for code in self.codes)
         at = 0
         while at < len(self.tokens):
             if at in self.taken:
@@ -274,7 +275,7 @@ class _Reader:
     def _code(self, at: int) -> int | None:
         """Step over words of letters and digits: they are compared as they stand."""
         token = self.tokens[at]
-        for match in _CODE.finditer(self.text):
+        for match in self.codes:
             if match.start() <= token.start < match.end():
                 following = at + 1
                 while following < len(self.tokens) and self.tokens[following].start < match.end():
@@ -467,8 +468,6 @@ class _Reader:
                 break  # "5 m" is five metres, "5m" five million
             factor *= self.words.scales[key]
             at += 1
-            if self._key(at) in {"de", "d"} and self._key(at + 1):
-                pass
         return factor, at
 
     def _out_of(self, at: int) -> tuple[Fraction, int] | None:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
-from service.alignment import Text
-from service.lexicon import WordList, load_lexicon
+from service.alignment import Compared, Text, closest
+from service.lexicon import Sides, WordList, load_lexicon
 
 _COUNTERPART = 0.55
 """Similarity from which on one word stands for another."""
@@ -41,14 +40,6 @@ _LACKING = {"de": ("los", "lose", "losen", "loser", "loses"), "en": ("less",), "
 """Endings that say "without"."""
 _REACH = 3
 """Words that "without" denies."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """One text of the evidence beside the sentence: similarity of each of its words to each of the evidence's."""
-
-    evidence: Text
-    alike: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,10 +406,9 @@ def _denials(text: Text) -> frozenset[int]:
     return frozenset(at for place in text.language.denials.places(text.keys) for at in place)
 
 
-def _sides(sides: object, text: Text, keys: Sequence[str]) -> set[int]:
+def _sides(sides: Sides, text: Text, keys: Sequence[str]) -> set[int]:
     """Return which sides of an opposite some words have; a phrase counts for itself, not for the words in it."""
-    assert isinstance(sides, dict)  # noqa: S101
-    pair: tuple[WordList, WordList] | None = sides.get(text.language.code)
+    pair = sides.get(text.language.code)
     if pair is None:
         return set()
     places = [(side, place) for side in (0, 1) for place in pair[side].places(keys)]
@@ -476,10 +466,9 @@ def _has_side(words: WordList, text: Text, at: int) -> bool:
     return bool(words.places([text.words[each].key for each in clause]))
 
 
-def _side_is_there(sides: object, side: int, at: int, compared: Sequence[Compared]) -> bool:
-    assert isinstance(sides, dict)  # noqa: S101
+def _side_is_there(sides: Sides, side: int, at: int, compared: Sequence[Compared]) -> bool:
     for each in compared:
-        pair: tuple[WordList, WordList] | None = sides.get(each.evidence.language.code)
+        pair = sides.get(each.evidence.language.code)
         if pair is None:
             continue
         if any(float(each.alike[at, place.start]) >= _COUNTERPART for place in pair[side].places(each.evidence.keys)):
@@ -487,11 +476,10 @@ def _side_is_there(sides: object, side: int, at: int, compared: Sequence[Compare
     return False
 
 
-def _opposed(sides: object, compared: Compared, side: int, *, negated: bool) -> Iterator[int]:
+def _opposed(sides: Sides, compared: Compared, side: int, *, negated: bool) -> Iterator[int]:
     """Yield the words of the other side that are negated, or not, as the sentence's word is."""
-    assert isinstance(sides, dict)  # noqa: S101
     evidence = compared.evidence
-    pair: tuple[WordList, WordList] | None = sides.get(evidence.language.code)
+    pair = sides.get(evidence.language.code)
     denied = {at for each in negations(evidence) for at in each.scope}
     for place in pair[1 - side].places(evidence.keys) if pair else ():
         at = place.start
@@ -511,7 +499,7 @@ def _modality_problem(sentence: Text, compared: Sequence[Compared]) -> str | Non
     duty, choice = bool(language.duties.places(keys)), bool(language.choices.places(keys))
     hedged = bool(language.doubts.places(keys) or language.choices.places(keys) or language.likely.places(keys))
     for each in compared:
-        best = closest(each)
+        best = closest(each.evidence, each.alike)
         there = [each.evidence.words[at].key for at in best]
         words = each.evidence.language
         their_duty, their_choice = bool(words.duties.places(there)), bool(words.choices.places(there))
@@ -535,15 +523,6 @@ def _covers_doubt(compared: Compared, scope: range) -> bool:
         if content and met >= _REPEATED * len(content):
             return True
     return False
-
-
-def closest(compared: Compared) -> range:
-    """Return the sentence of the evidence whose words the written sentence meets best."""
-
-    def met(part: range) -> float:
-        return float(compared.alike[:, part.start : part.stop].max(axis=1).mean()) if len(compared.alike) else 0.0
-
-    return max(compared.evidence.sentences, key=met)
 
 
 def _content(text: Text, scope: range) -> list[int]:

@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
-from service.alignment import Text
+from service.alignment import Compared, Text
 from service.faithful_names import entities, name_words, same_name
-from service.faithful_polarity import Compared
 
 DOER, OTHER, UNCLEAR = "doer", "other", "unclear"
 
@@ -123,7 +122,7 @@ def roles(text: Text, one: int, other: int) -> tuple[str, str]:
     """Return the roles of two names of a sentence, each of doer, other or unclear."""
     sentence = next(part for part in text.sentences if one in part)
     keys = text.keys
-    if not any(other in part for part in [sentence]):
+    if other not in sentence:
         return UNCLEAR, UNCLEAR
     between = range(min(one, other) + 1, max(one, other))
     passive = any(keys[at] in text.language.passive for at in sentence)

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from index.encoder import EncodedQuery, Encoder, TokenStates
-from service.alignment import Text
+from index.encoder import Encoder
+from index.search import match_tokens
+from service.alignment import Compared, Text
 from service.faithful_names import is_number_word
 from service.faithful_numbers import Figures
-from service.faithful_polarity import Compared
 
 _FILE = Path(__file__).parent / "support.json"
 _FEWEST = 2
@@ -114,16 +114,8 @@ def fits_question(encoder: Encoder, question: str, answer: str, quotes: Sequence
     states = encoder.encode_passages([answer, *quotes]).tokens
     if not len(asked.tokens) or not states:
         return True
-    written, *others = (_late_interaction(asked, state) for state in states)
+    written, *others = (match_tokens(asked, state).score() for state in states)
     return written >= min(others) - _SLACK
-
-
-def _late_interaction(question: EncodedQuery, states: TokenStates) -> float:
-    if not states.codes.size:
-        return 0.0
-    codes = states.codes.astype(np.float32)
-    units = codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-9)
-    return float((question.tokens @ units.T).max(axis=1) @ question.weights)
 
 
 def is_misplaced(sentence: Text, said: Figures, compared: Sequence[Compared], known: Sequence[Figures]) -> bool:

@@ -11,12 +11,15 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 _LEXICON = Path(__file__).parent / "lexicon.toml"
 _NAMES = Path(__file__).parent / "names.toml"
+
+_WORDS_KEPT = 50_000
+"""Words whose folded form is remembered; those of the lists are some ten thousand, the others come from outside."""
 
 WORD = re.compile(r"[^\W_]+")
 """Letters and digits; an apostrophe or a hyphen divides."""
@@ -26,7 +29,7 @@ _LETTERS = str.maketrans(
 )
 
 
-@cache
+@lru_cache(maxsize=_WORDS_KEPT)
 def fold(word: str) -> str:
     """Return ``word`` without case, accents and ligatures; ``ß`` is ``ss``, ``ä`` is ``a``."""
     parts = unicodedata.normalize("NFKD", word.casefold())
@@ -123,12 +126,16 @@ class Language:
     """The raw table of number words, read by :mod:`service.faithful_numbers`."""
 
 
+Sides: TypeAlias = Mapping[str, tuple[WordList, WordList]]
+"""Both sides of an opposite, by language."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opposite:
     """Two sides that deny each other, by language."""
 
     name: str
-    sides: Mapping[str, tuple[WordList, WordList]]
+    sides: Sides
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +179,11 @@ def load_names() -> KnownNames:
     return KnownNames(entries, frozenset(organisations), stored["capitals"])
 
 
+def count_function_words(words: Sequence[str]) -> dict[str, int]:
+    """Return how many of some folded words are function words, by language."""
+    return {code: sum(word in language.stop for word in words) for code, language in load_lexicon().languages.items()}
+
+
 def language_of(text: str, usual: str) -> str:
     """Return the code of the checked language whose function words ``text`` has most of; ``usual`` on a tie of none.
 
@@ -179,10 +191,7 @@ def language_of(text: str, usual: str) -> str:
         text: a sentence or more; a language detector is less sure of so little text than its function words are.
         usual: what to say if no function word is known, and to prefer among equals.
     """
-    words = folded_words(text)
-    counts = {
-        code: sum(word in language.stop for word in words) for code, language in load_lexicon().languages.items()
-    }
+    counts = count_function_words(folded_words(text))
     best = max(counts.values(), default=0)
     if not best or counts.get(usual, -1) == best:
         return usual

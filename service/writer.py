@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import TypeAlias
 
 from index.encoder import Encoder
@@ -237,14 +238,8 @@ def _sentences(pieces: Iterator[str], language: str) -> Iterator[RawSentence]:
     """
     reader = SentenceReader(language)
     count = 0
-    for piece in pieces:
-        for sentence in reader.feed(piece):
-            count += 1
-            if count > MOST_SENTENCES:
-                raise WriterFault("writer_invalid")
-            yield sentence
-    for sentence in reader.end():
-        count += 1
+    fed = (sentence for piece in pieces for sentence in reader.feed(piece))
+    for count, sentence in enumerate(chain(fed, reader.end()), start=1):
         if count > MOST_SENTENCES:
             raise WriterFault("writer_invalid")
         yield sentence

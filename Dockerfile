@@ -58,4 +58,4 @@ USER 65534:65534
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
   CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ.get('PORT', '8000') + '/healthz', timeout=4)"]
-CMD ["sh", "-c", "exec fundstelle serve --data /data --host 0.0.0.0 --port ${PORT:-8000}"]
+CMD ["sh", "-c", "exec fundstelle serve --host 0.0.0.0 --port ${PORT:-8000} --first-key /data/first-key"]

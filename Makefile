@@ -18,7 +18,7 @@ XQUAD ?= ../shared/data/xquad-dev
 NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-hostile bench-scale bench-writer image clean
+.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-hostile bench-load bench-scale bench-security bench-writer image clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,13 @@ bench-durability: setup ## try to break the durability contract, thousands of ti
 # Some hours on two cores. Results in docs/results/hostile/.
 bench-hostile: setup ## upload 50,000 damaged files and every hostile one made by hand, asking questions meanwhile
 	$(BIN)/python -m tests.hostile.uploads --trials 50000 --bombs --save
+
+bench-security: setup ## twenty thousand worlds of tenants; result in docs/results/security/
+	$(BIN)/python -m tests.security.tenants --trials 20000 --save
+
+bench-load: setup ## overload a service, and end it under load, again and again; results in docs/results/load/
+	$(BIN)/python -m tests.load.overload --trials 60 --save
+	$(BIN)/python -m tests.load.farewell --trials 300 --save
 
 bench-scale: setup ## measure 100,000 passages: build, open, add, memory; results in eval/results/
 	$(BIN)/python -m eval.bench_scale

@@ -71,9 +71,9 @@ SENTENCE_BITS = 10
 def _listed(listing: Listing) -> tuple[list[str], list[Scalar]]:
     """Return SQL conditions for a listing, and the values for their marks."""
     conditions, values = compile_filters(listing.filters)
-    if listing.collection is not None:
-        conditions.append("documents.collection = ?")
-        values.append(listing.collection)
+    if listing.collections is not None:
+        conditions.append(f"documents.collection {WANTED}")
+        values.append(json.dumps(sorted(listing.collections)))
     if listing.words:
         conditions.append("(instr(casefold(documents.source), ?) OR instr(casefold(versions.title), ?))")
         values += [listing.words.casefold()] * 2
@@ -410,13 +410,17 @@ class Catalogue:
         expect_found((found[0][0].collection, found[0][0].source), (collection, source))
         return found[0][0]
 
-    def find_again(self, source: str, sha256: str, at: int, model: ModelRow) -> list[Document]:
-        """Return documents of this source or of this content, in any collection, the likeliest first."""
+    def find_again(
+        self, source: str, sha256: str, collections: frozenset[str] | None, at: int, model: ModelRow
+    ) -> list[Document]:
+        """Return documents of this source or of this content, the likeliest first; in any collection if ``None``."""
+        within, values = _listed(Listing(collections))
+        condition = " AND ".join(["(documents.source = ? OR versions.sha256 = ?)", *within])
         with self._file.reading() as connection:
             found = connection.execute(
-                f"{_DOCUMENT_QUERY} AND (documents.source = ? OR versions.sha256 = ?)"
+                f"{_DOCUMENT_QUERY} AND {condition}"
                 " ORDER BY documents.source <> ?, versions.sha256 <> ?, documents.number LIMIT ?",
-                (model.number, at, at, source, sha256, source, sha256, _FOUND_AGAIN),
+                (model.number, at, at, source, sha256, *values, source, sha256, _FOUND_AGAIN),
             ).fetchall()
         return [document_of(row, row[WIDTH]) for row in found]
 

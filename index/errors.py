@@ -6,7 +6,8 @@
     │   ├── NothingReadable        a whole import without a single readable document
     │   ├── QuestionRejected       empty, too long or not text
     │   ├── FilterRejected         a filter names an unknown field or has a wrong shape
-    │   └── ReceiptsRejected       receipts that cannot be read
+    │   ├── ReceiptsRejected       receipts that cannot be read
+    │   └── KeyRejected            an API key that cannot be made as asked
     ├── NotFound               the thing named does not exist (any more)
     │   └── GenerationNotKept      the past state that was asked for is not kept
     ├── StateError             the data folder cannot be used as it is
@@ -107,12 +108,22 @@ class ReceiptsRejected(InputError):
     }
 
 
+class KeyRejected(InputError):
+    """An API key cannot be made as it was asked for, or none is there where one is needed."""
+
+    codes: ClassVar[dict[str, str]] = {
+        "key_invalid": "See 'fundstelle keys create --help'.",
+        "keys_missing": "Make one with 'fundstelle keys create NAME', or listen on 127.0.0.1.",
+    }
+
+
 class NotFound(FundstelleError):
     """The thing named does not exist, or not any more."""
 
     codes: ClassVar[dict[str, str]] = {
         "document_not_found": "List the documents to see their ids.",
         "cursor_invalid": "Start again without a cursor.",
+        "key_not_found": "List the keys with 'fundstelle keys list' to see their ids.",
     }
 
 

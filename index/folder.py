@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from index.errors import DataDamaged, DataFolderInUse, DataFolderMissing, Storag
 
 LOCK = "lock"
 INDEX = "index"
+_OURS = re.compile(rf"{LOCK}|{INDEX}|keys\.db(-journal)?|first-key")
+"""What may lie in a folder before there is a catalogue; keys can be made first."""
 
 
 def lock_folder(folder: Path, *, writable: bool) -> int:
@@ -29,7 +32,7 @@ def lock_folder(folder: Path, *, writable: bool) -> int:
         raise DataFolderMissing("data_folder_missing", f"There is no data folder at '{folder}'.")
     try:
         make_folder(folder)
-        strangers = [entry.name for entry in folder.iterdir() if entry.name not in {LOCK, INDEX}]
+        strangers = [entry.name for entry in folder.iterdir() if not _OURS.fullmatch(entry.name)]
         if writable and strangers and not (folder / FILE_NAME).is_file():
             raise DataDamaged("not_a_data_folder", f"'{folder}' holds other files, such as '{strangers[0]}'.")
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

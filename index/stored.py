@@ -130,8 +130,8 @@ class Counts:
 class Listing:
     """Which documents to list."""
 
-    collection: str | None = None
-    """All collections if none is named."""
+    collections: frozenset[str] | None = None
+    """Those to list from; ``None``: all."""
     words: str = ""
     """Part of the source or the title, in upper or lower case."""
     filters: Filters = field(default_factory=dict)

@@ -162,21 +162,25 @@ class View:
         """Return the document of this name, if there is one."""
         return self.catalogue.find_source(source, collection, self.generation, self.state.model)
 
-    def find_again(self, document_id: str, source: str, sha256: str) -> Document | None:
+    def find_again(
+        self, document_id: str, source: str, sha256: str, collections: frozenset[str] | None = None
+    ) -> Document | None:
         """Return what most likely became of a document: itself, or the one of its name, or the one of its content.
 
-        Looked for in its own collection if its past is known, else (it came from another data folder) in all.
+        Looked for in its own collection if its past is known, else (it came from another data folder) in all. With
+        ``collections``, whatever is or was in another one counts as unknown.
         """
+        known = frozenset(each.collection for each in self.catalogue.earlier(document_id))
         try:
-            return self.document(document_id)
+            document = self.document(document_id)
         except NotFound:
-            known = {(each.collection, each.source) for each in self.catalogue.earlier(document_id)}
-        collections = {collection for collection, _ in known}
-        found = [
-            document
-            for document in self.catalogue.find_again(source, sha256, self.generation, self.state.model)
-            if not collections or document.collection in collections
-        ]
+            pass
+        else:
+            if collections is None or document.collection in collections:
+                return document
+            known = frozenset()
+        within = known if collections is None else known & collections or collections
+        found = self.catalogue.find_again(source, sha256, within or None, self.generation, self.state.model)
         return min(found, key=lambda document: (document.source != source, document.sha256 != sha256), default=None)
 
     def documents(

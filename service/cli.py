@@ -7,20 +7,28 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
-from functools import partial, wraps
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from index.errors import DataDamaged, FundstelleError, NothingReadable
-from service.settings import Settings, load_settings, show_settings
-
-P = ParamSpec("P")
+from service.cli_keys import keys_app
+from service.command import (
+    ConfigOption,
+    DataOption,
+    JsonOption,
+    data_folder,
+    errors,
+    named_failures,
+    settings_from,
+)
+from service.settings import Settings, show_settings
 
 app = typer.Typer(
     name="fundstelle",
@@ -36,14 +44,8 @@ eval_app = typer.Typer(
 )
 app.add_typer(model_app, name="model")
 app.add_typer(eval_app, name="eval")
+app.add_typer(keys_app, name="keys")
 
-DataOption = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder that holds documents and index. [env: FUNDSTELLE_DATA]"),
-]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="TOML file with settings. [env: FUNDSTELLE_CONFIG]")
-]
 ModelOption = Annotated[
     str | None,
     typer.Option(
@@ -74,12 +76,9 @@ OriginFilters = Annotated[
 AsOfOption = Annotated[
     int | None, typer.Option("--as-of", metavar="GENERATION", help="Answer from an earlier state that is still kept.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly the HTTP response body.")]
 
 _BATCH_CHARACTERS = 200_000
 """Documents are embedded and stored in batches of about this size; a batch is lost whole or not at all."""
-
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
@@ -87,25 +86,8 @@ def main() -> None:
     app()
 
 
-def _named_failures(command: Callable[P, None]) -> Callable[P, None]:
-    """Turn a refusal into one line on stderr and exit code 1."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except FundstelleError as error:
-            _errors.print(f"fundstelle: {error.code}: {error}", markup=False)
-            raise typer.Exit(1) from error
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader of our output went away; nothing is left to say
-            raise typer.Exit(1) from None
-
-    return run
-
-
 @app.command()
-@_named_failures
+@named_failures
 def index(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
     data: DataOption = None,
@@ -127,7 +109,7 @@ def index(
 
     Example: fundstelle index sample --data .demo
     """
-    settings = _settings(config, data=data, model=model)
+    settings = settings_from(config, data=data, model=model)
     if report is not None:
         _expect_writable(report)
     from index import Rejection, find_files
@@ -167,7 +149,7 @@ def index(
         library.refresh()
         totals = library.counts()
     for rejection in left_out:
-        _errors.print(f"left out: {rejection.error.code}: {rejection.error}", markup=False)
+        errors.print(f"left out: {rejection.error.code}: {rejection.error}", markup=False)
     if report is not None:
         _write_report(report, fates, left_out)
     if not sum(counts.values()) + removed:
@@ -182,7 +164,7 @@ def index(
 
 
 @app.command()
-@_named_failures
+@named_failures
 def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
     question: Annotated[str, typer.Argument(help="A question in any language.")],
     data: DataOption = None,
@@ -205,7 +187,7 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
 
     Example: fundstelle ask "what did Germany offer France?" --data .demo
     """
-    settings = _settings(config, data=data, model=model)
+    settings = settings_from(config, data=data, model=model)
     from service.answer import answer_question
     from service.schemas import ask_response
 
@@ -247,7 +229,7 @@ def ask(  # noqa: PLR0913, PLR0917 - each argument is an option
 
 
 @app.command()
-@_named_failures
+@named_failures
 def search(  # noqa: PLR0913, PLR0917 - each argument is an option
     query: Annotated[str, typer.Argument(help="Words or a question in any language.")],
     data: DataOption = None,
@@ -263,7 +245,7 @@ def search(  # noqa: PLR0913, PLR0917 - each argument is an option
 
     Example: fundstelle search "UN mission in Mali" --data .demo --top-k 3
     """
-    settings = _settings(config, data=data, model=model)
+    settings = settings_from(config, data=data, model=model)
     from service.schemas import search_response
 
     with _library(settings) as library, library.view(as_of) as view:
@@ -278,7 +260,7 @@ def search(  # noqa: PLR0913, PLR0917 - each argument is an option
 
 
 @app.command()
-@_named_failures
+@named_failures
 def delete(
     data: DataOption = None,
     collection: CollectionOption = "default",
@@ -290,7 +272,7 @@ def delete(
 
     Example: fundstelle delete --data .demo --filter source=notes/old.txt
     """
-    settings = _settings(config, data=data, model=model)
+    settings = settings_from(config, data=data, model=model)
     wanted = _filters(filters)
     if not wanted:
         raise typer.BadParameter("Say which documents: --filter source=NAME.", param_hint="--filter")
@@ -300,7 +282,7 @@ def delete(
 
 
 @app.command()
-@_named_failures
+@named_failures
 def backup(
     target: Annotated[Path, typer.Argument(metavar="DEST", help="Folder to make; must not exist yet.")],
     data: DataOption = None,
@@ -310,7 +292,7 @@ def backup(
 
     Example: fundstelle backup backups/monday --data .demo
     """
-    folder = _data(_settings(config, data=data))
+    folder = data_folder(settings_from(config, data=data))
     from index.backup import back_up
 
     with _progress() as progress:
@@ -319,7 +301,7 @@ def backup(
 
 
 @app.command()
-@_named_failures
+@named_failures
 def restore(
     source: Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder that 'fundstelle backup' made.")],
     data: DataOption = None,
@@ -329,7 +311,7 @@ def restore(
 
     Example: fundstelle restore backups/monday --data .restored
     """
-    folder = _data(_settings(config, data=data))
+    folder = data_folder(settings_from(config, data=data))
     from index.backup import restore as restore_backup
 
     with _progress() as progress:
@@ -338,15 +320,25 @@ def restore(
 
 
 @app.command()
-@_named_failures
+@named_failures
 def serve(
     data: DataOption = None,
     host: Annotated[str | None, typer.Option("--host", help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port. [default: 8000]")] = None,
+    first_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--first-key",
+            metavar="FILE",
+            help="If there are no keys yet, make one for everything and write it there.",
+        ),
+    ] = None,
     config: ConfigOption = None,
     model: ModelOption = None,
 ) -> None:
     """Serve the HTTP interface and the chat page.
+
+    On another address than the loopback one, it does not start without a key ('fundstelle keys create').
 
     TERM ends it once what is being answered is finished. HUP reads the settings again: another 'model' is embedded
     beside the present one and then used.
@@ -354,33 +346,34 @@ def serve(
     Example: fundstelle serve --data .demo --port 8000
     """
     flags = {"data": data, "host": host, "port": port, "model": model}
-    settings = _settings(config, **flags)
-    import uvicorn
-
+    settings = settings_from(config, **flags)
+    from service.admission import admission_of
     from service.app import build_app
+    from service.keys import KeyRing
     from service.routes import AppState
+    from service.serving import serve as serve_app
 
     # uvicorn finishes what is being answered, then raises the signal again; by default that would end the process
     # before the data folder is closed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with (
-        _served_library(settings, lambda: _settings(config, **flags)) as library,
-        _writer(settings, serving=True) as writer,
-    ):
-        application = build_app(AppState(library, _policy(settings), writer=writer))
-        uvicorn.run(
-            application,
-            host=settings.host,
-            port=settings.port,
-            log_level="info",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=10,
-        )
+
+    folder = data_folder(settings)
+    with closing(KeyRing(folder)) as keys:
+        if first_key is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if keys.first(first_key):
+                _say(f"there were no keys; the first one is in '{first_key}'")
+        admission = admission_of(settings, keys)  # before anything slow is opened
+        with (
+            _served_library(settings, lambda: settings_from(config, **flags)) as library,
+            _writer(settings, serving=True) as writer,
+        ):
+            state = AppState(library, _policy(settings), admission=admission, writer=writer)
+            serve_app(build_app(state), settings.host, settings.port, state.life)
 
 
 @app.command()
-@_named_failures
+@named_failures
 def verify(
     data: DataOption = None,
     receipts: Annotated[
@@ -397,7 +390,7 @@ def verify(
 
     Example: fundstelle verify --data .demo
     """
-    settings = _settings(config, data=data, model=model)
+    settings = settings_from(config, data=data, model=model)
     try:
         with _library(settings) as library:
             problems = library.problems()
@@ -407,7 +400,7 @@ def verify(
     except DataDamaged as error:
         raise DataDamaged(error.code, error.message, "Restore the folder from a backup.") from error
     for problem in problems:
-        _errors.print(problem, markup=False)
+        errors.print(problem, markup=False)
     if problems:
         raise typer.Exit(1)
     typer.echo(
@@ -416,7 +409,7 @@ def verify(
 
 
 @app.command()
-@_named_failures
+@named_failures
 def info(
     data: DataOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -427,7 +420,7 @@ def info(
 
     Example: fundstelle info --data .demo --json
     """
-    settings = _settings(config, data=data, model=model)
+    settings = settings_from(config, data=data, model=model)
     with _library(settings) as library:
         totals, model_info = library.counts(), library.encoder.info
         size = sum(file.stat().st_size for file in library.folder.rglob("*") if file.is_file())
@@ -460,20 +453,20 @@ def info(
 
 
 @model_app.command("path")
-@_named_failures
+@named_failures
 def show_model_path(config: ConfigOption = None, model: ModelOption = None) -> None:
     """Print the folder of the active embedding model, in sentence-transformers format; make it if needed.
 
     Example: fundstelle model path
     """
-    settings = _settings(config, model=model)
+    settings = settings_from(config, model=model)
     from index import model_path
 
     typer.echo(model_path(settings.model, settings.models_dir, _say))
 
 
 @eval_app.command("run")
-@_named_failures
+@named_failures
 def run_evaluation(  # noqa: PLR0913, PLR0917 - each argument is an option
     cases: CasesArgument,
     data: DataOption = None,
@@ -496,7 +489,7 @@ def run_evaluation(  # noqa: PLR0913, PLR0917 - each argument is an option
 
     Example: fundstelle eval run eval/data/sample.jsonl --data .demo --out results
     """
-    settings = _settings(config, data=data, model=model)
+    settings = settings_from(config, data=data, model=model)
     from eval.compare import read_report
     from eval.formats import read_dataset
     from eval.report import write_report
@@ -521,7 +514,7 @@ def run_evaluation(  # noqa: PLR0913, PLR0917 - each argument is an option
 
 
 @eval_app.command("convert")
-@_named_failures
+@named_failures
 def convert_dataset(
     cases: CasesArgument,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write documents and cases into.")],
@@ -548,7 +541,7 @@ def convert_dataset(
 
 
 @eval_app.command("compare")
-@_named_failures
+@named_failures
 def compare_evaluations(
     old: Annotated[Path, typer.Argument(metavar="OLD", help="Result of an earlier run.")],
     new: Annotated[Path, typer.Argument(metavar="NEW", help="Result of a later run.")],
@@ -567,7 +560,7 @@ def compare_evaluations(
 
 
 @model_app.command("change")
-@_named_failures
+@named_failures
 def change_model(
     data: DataOption = None,
     cases: Annotated[
@@ -585,12 +578,12 @@ def change_model(
 
     Example: fundstelle model change --model intfloat/multilingual-e5-base --data .demo
     """
-    settings = _settings(config, data=data, model=model, cases=cases)
+    settings = settings_from(config, data=data, model=model, cases=cases)
     from index import Library, open_encoder
 
     encoder = open_encoder(settings.model, settings.models_dir, settings.threads, _say)
     present = _present_encoder(settings, encoder)
-    with Library(_data(settings), present, writable=True, options=_options(settings)) as library:
+    with Library(data_folder(settings), present, writable=True, options=_options(settings)) as library:
         with _progress() as progress:
             library.change_model(encoder, _gate(settings, present), _told(progress, "Embedding"))
         if not present.info.engine and settings.cases is not None:
@@ -599,20 +592,16 @@ def change_model(
 
 
 @model_app.command("prune")
-@_named_failures
+@named_failures
 def prune_models(data: DataOption = None, config: ConfigOption = None, model: ModelOption = None) -> None:
     """Erase the vectors of all models but the one in use.
 
     Example: fundstelle model prune --data .demo
     """
-    settings = _settings(config, data=data, model=model)
+    settings = settings_from(config, data=data, model=model)
     with _library(settings, writable=True) as library:
         library.forget_other_models()
     typer.echo("Only the vectors of the model in use are left.")
-
-
-def _settings(config: Path | None, **flags: Any) -> Settings:
-    return load_settings(flags, config=config)
 
 
 def _policy(settings: Settings) -> Any:
@@ -641,16 +630,10 @@ def _writer(settings: Settings | None, *, serving: bool = False) -> Iterator[Any
         writer.close()
 
 
-def _data(settings: Settings) -> Path:
-    if settings.data is None:
-        raise typer.BadParameter("Name the data folder: --data DIR, or set FUNDSTELLE_DATA.", param_hint="--data")
-    return settings.data
-
-
 @contextmanager
 def _library(settings: Settings, *, writable: bool = False) -> Iterator[Any]:
     """Open data folder and model; imports happen here so that ``--help`` is quick."""
-    folder = _data(settings)
+    folder = data_folder(settings)
     from index import Library, open_encoder
 
     encoder = open_encoder(settings.model, settings.models_dir, settings.threads, _say)
@@ -664,7 +647,7 @@ def _served_library(settings: Settings, again: Callable[[], Settings]) -> Iterat
 
     The signal HUP reads the settings again.
     """
-    folder = _data(settings)
+    folder = data_folder(settings)
     from index import Library, open_encoder
     from service.reload import on_hangup
 
@@ -706,7 +689,7 @@ def _present_encoder(settings: Settings, wanted: Any) -> Any:
     from index import AbsentEncoder, open_encoder, stored_model
     from index.errors import ModelUnavailable
 
-    stored = stored_model(_data(settings))
+    stored = stored_model(data_folder(settings))
     if stored is None or stored.fingerprint == wanted.info.fingerprint:
         return wanted
     try:
@@ -829,7 +812,7 @@ def _progress() -> Progress:
 
 
 def _say(line: str) -> None:
-    _errors.print(line, markup=False)
+    errors.print(line, markup=False)
 
 
 def _place(span: Any) -> str:

@@ -54,14 +54,14 @@ def make_receipt(document: Document, generation: int, span: Span, quote: str) ->
     return Receipt(document.id, document.source, document.sha256, generation, span.start, span.end, quote_hash(quote))
 
 
-def verify_receipt(library: Library, receipt: Receipt) -> Verdict:
+def verify_receipt(library: Library, receipt: Receipt, collections: frozenset[str] | None = None) -> Verdict:
     """Look the quoted place up in the documents as they are now.
 
     A document that was removed and added again has a new id; it is found by its name, a renamed one by its content.
     The search for a moved quote hashes a slice at every place where a word begins, since the receipt holds no text.
     """
     with library.view() as view:
-        document = view.find_again(receipt.document_id, receipt.source, receipt.document_sha256)
+        document = view.find_again(receipt.document_id, receipt.source, receipt.document_sha256, collections)
         if document is None:
             return Verdict(Status.DELETED, None, None, None)
         text = view.text(document.id)

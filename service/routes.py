@@ -1,8 +1,7 @@
 """The HTTP calls: thin, typed, each one a few lines around the library or the answer function.
 
-Handlers that compute are plain functions, which FastAPI runs on worker threads; a gate lets no more of them compute
-at once than there are cores to compute on. The two that read bodies of several forms are coroutines and hand their
-work to the same threads.
+The event loop only takes requests in and hands answers out. Whatever computes or touches the disk waits for its turn
+(:mod:`service.turns`) and runs on a thread.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import threading
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,32 +18,44 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from index import DEFAULT_COLLECTION, FundstelleError, Library, RawDocument, document_from_bytes, document_from_text
 from index.errors import DocumentRejected, NotFound
 from index.stored import Listing
 from service import schemas
-from service.answer import AnswerPolicy, answer_question
+from service.answer import AnswerPolicy
+from service.guard import CALLER, Admission
+from service.life import Life
 from service.metrics import EXPOSITION_TYPE, exposition
-from service.receipts import verify_receipt
+from service.reach import Question, Reach
+from service.refusals import ProtocolError
 from service.schemas import ErrorBody, ErrorDetail
+from service.together import Computing
+from service.turns import Turns
 
 if TYPE_CHECKING:  # loaded only by a service that writes
     from service.writer import Writer
 
+DEADLINE = 30.0
+"""Seconds that a request waits for its turn."""
+_SMALL = 2**20
+"""Bytes; uploads up to this size wait in memory."""
 UPLOAD_BYTES = 64 * 2**20
 """A whole upload; a single file has its own, lower limit."""
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorBody, "description": description}
     for status, description in (
+        (401, "No key, or a wrong one"),
+        (403, "Not with this key, or not from this origin"),
         (404, "Not found"),
         (410, "Not kept any more"),
         (413, "Too large"),
         (415, "Wrong format"),
+        (421, "Not a name of this service"),
         (422, "Not usable"),
+        (429, "Too many requests"),
         (503, "Not ready"),
         (507, "Disk full or failing: nothing was written"),
     )
@@ -58,10 +69,16 @@ class AppState:
 
     library: Library
     policy: AnswerPolicy = field(default_factory=AnswerPolicy)
-    gate: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(2))
-    """Held while computing: latency is set by how many questions run at once, not by how many wait."""
     writer: Writer | None = None
     """Writes answers if an endpoint is configured; its endpoint is waited for outside of the gate."""
+    computing: Computing = field(default_factory=Computing)
+    questions: Turns = field(default_factory=lambda: Turns("question", 8, 64, DEADLINE))
+    reads: Turns = field(default_factory=lambda: Turns("read", 4, 64, DEADLINE))
+    writes: Turns = field(default_factory=lambda: Turns("write", 2, 64, DEADLINE))
+    uploads: Turns = field(default_factory=lambda: Turns("upload", 2, 2, DEADLINE))
+    """A large upload holds a place from its first byte on, so that few of them are in memory."""
+    life: Life = field(default_factory=Life)
+    admission: Admission = field(default_factory=Admission)
 
 
 router = APIRouter()
@@ -72,51 +89,55 @@ def _state(request: Request) -> AppState:
     return state
 
 
+def _reach(request: Request) -> Reach:
+    state = _state(request)
+    return Reach(state.library, request.scope[CALLER], state.computing)
+
+
 @router.get("/healthz", tags=["operation"], summary="Is the process alive?")
 async def healthz() -> schemas.Health:
     """Say that the process is alive."""
     return schemas.Health(status="ok")
 
 
-@router.get("/readyz", tags=["operation"], summary="Can it answer questions?")
-async def readyz() -> schemas.Health:
-    """Say that questions can be answered: documents, index and model are open before the service listens."""
+@router.get("/readyz", tags=["operation"], summary="Can it answer questions?", responses={503: _REFUSALS[503]})
+async def readyz(request: Request) -> schemas.Health:
+    """Say whether questions can be answered: not any more once the service was told to end."""
+    if _state(request).life.ending:
+        raise ProtocolError("shutting_down", {"Retry-After": "5"})
     return schemas.Health(status="ready")
 
 
 @router.post("/v1/ask", tags=["questions"], summary="Answer a question with cited evidence", responses=_REFUSALS)
-def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse:
+async def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse:
     """Answer a question with cited evidence, or say that the documents do not."""
-    state = _state(request)
-    with state.gate:
-        answer = answer_question(
-            state.library,
-            body.question,
-            top_k=body.top_k,
-            collection=body.collection,
-            filters=body.filters,
-            policy=state.policy,
-            as_of=body.as_of,
-            previous=body.previous,
-        )
-    written = state.writer.answer(answer, state.library.encoder, state.gate) if state.writer and body.write else None
-    return schemas.ask_response(answer, written)
+    state, reach = _state(request), _reach(request)
+    question = Question(body.question, body.collection, body.top_k, body.filters, body.as_of, body.previous)
+
+    def work() -> schemas.AskResponse:
+        answer = reach.ask(question, state.policy)
+        writer = state.writer if body.write else None
+        written = writer.answer(answer, state.library.encoder, state.computing.gate) if writer else None
+        return schemas.ask_response(answer, written)
+
+    return await state.questions.run(work, request.is_disconnected)
 
 
 @router.post("/v1/search", tags=["questions"], summary="Find the nearest passages", responses=_REFUSALS)
-def search(request: Request, body: schemas.SearchRequest) -> schemas.SearchResponse:
+async def search(request: Request, body: schemas.SearchRequest) -> schemas.SearchResponse:
     """Find the nearest passages."""
-    state = _state(request)
-    with state.gate, state.library.view(body.as_of) as view:
-        result = view.search(body.query, body.top_k, body.collection, body.filters)
-        locations = view.locations([(hit.document.id, hit.passage.span) for hit in result.hits])
-    return schemas.search_response(result, locations)
+    query = Question(body.query, body.collection, body.top_k, body.filters, body.as_of)
+    reach = _reach(request)
+    return await _state(request).questions.run(
+        lambda: schemas.search_response(*reach.search(query)), request.is_disconnected
+    )
 
 
 @router.post("/v1/citations/verify", tags=["questions"], summary="Check a citation's receipt", responses=_REFUSALS)
-def verify_citation(request: Request, receipt: schemas.ReceiptBody) -> schemas.VerifyResponse:
+async def verify_citation(request: Request, receipt: schemas.ReceiptBody) -> schemas.VerifyResponse:
     """Check a citation's receipt against the documents as they are now."""
-    return schemas.verify_response(verify_receipt(_state(request).library, receipt.to_record()))
+    reach = _reach(request)
+    return await _state(request).reads.run(lambda: schemas.verify_response(reach.verify(receipt.to_record())))
 
 
 @router.post(
@@ -150,9 +171,13 @@ def verify_citation(request: Request, receipt: schemas.ReceiptBody) -> schemas.V
 async def add_documents(request: Request) -> schemas.DocumentsAdded:
     """Add or update documents given as JSON or as files."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        return await run_in_threadpool(_add_json, _state(request), await request.body())
-    if kind == "multipart/form-data":
+    if kind not in {"application/json", "multipart/form-data"}:
+        raise ProtocolError("media_type_unsupported")
+    reach, writes = _reach(request), _state(request).writes
+    async with _state(request).uploads.place() if _is_large(request) else nullcontext():
+        if kind == "application/json":
+            body = await request.body()
+            return await writes.run(lambda: _add_json(reach, body))
         async with request.form(max_files=1000, max_fields=10) as form:
             files = [
                 (part.filename or "", await part.read())
@@ -162,12 +187,11 @@ async def add_documents(request: Request) -> schemas.DocumentsAdded:
             collection = form.get("collection", DEFAULT_COLLECTION)
         if not files:
             raise ProtocolError("request_invalid")
-        return await run_in_threadpool(_add_files, _state(request), files, str(collection))
-    raise ProtocolError("media_type_unsupported")
+        return await writes.run(lambda: _add_files(reach, files, str(collection)))
 
 
 @router.get("/v1/documents", tags=["documents"], summary="List documents", responses=_REFUSALS)
-def list_documents(
+async def list_documents(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
@@ -178,10 +202,10 @@ def list_documents(
 ) -> schemas.DocumentList:
     """List documents, a page at a time."""
     wanted = {"language": language, "format": format_}
-    listing = Listing(collection, q, {field: value for field, value in wanted.items() if value is not None})
-    with _state(request).library.view() as view:
-        documents, following = view.documents(limit, _read_cursor(cursor), listing)
-        total = view.count_documents(listing)
+    filters = {field: value for field, value in wanted.items() if value is not None}
+    listing = Listing(None if collection is None else frozenset({collection}), q, filters)
+    after, reach = _read_cursor(cursor), _reach(request)
+    documents, following, total = await _state(request).reads.run(lambda: reach.documents(limit, after, listing))
     return schemas.DocumentList(
         documents=[schemas.document_body(document) for document in documents],
         next_cursor=None if following is None else _write_cursor(following),
@@ -190,9 +214,10 @@ def list_documents(
 
 
 @router.get("/v1/documents/{document_id}", tags=["documents"], summary="One document", responses=_REFUSALS)
-def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.DocumentBody:
+async def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.DocumentBody:
     """Describe one document."""
-    return schemas.document_body(_state(request).library.document(document_id))
+    reach = _reach(request)
+    return schemas.document_body(await _state(request).reads.run(lambda: reach.document(document_id)))
 
 
 @router.get(
@@ -211,9 +236,10 @@ def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.Documen
         },
     },
 )
-def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResponse:
+async def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResponse:
     """Return a document's text, exactly as cited."""
-    text = _state(request).library.text(document_id)
+    reach = _reach(request)
+    _, text = await _state(request).reads.run(lambda: reach.text(document_id))
     return PlainTextResponse(text)
 
 
@@ -227,12 +253,11 @@ def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResponse:
         **{status: _REFUSALS[status] for status in (404, 422)},
     },
 )
-def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
+async def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
     """Return the bytes a document was read from, to be saved and not shown: they may be a page with scripts."""
-    library = _state(request).library
-    with library.view() as view:
-        name = PurePosixPath(view.document(document_id).source).name
-        data = view.original(document_id)
+    reach = _reach(request)
+    document, data = await _state(request).reads.run(lambda: reach.original(document_id))
+    name = PurePosixPath(document.source).name
     return Response(
         data,
         media_type="application/octet-stream",
@@ -250,50 +275,52 @@ def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
     summary="Remove a document",
     responses=_REFUSALS,
 )
-def delete_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
+async def delete_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
     """Remove a document."""
-    _state(request).library.delete(document_id)
+    reach = _reach(request)
+    await _state(request).writes.run(lambda: reach.delete(document_id))
     return Response(status_code=204)
 
 
 @router.post(
     "/v1/documents/delete", tags=["documents"], summary="Remove all documents that match", responses=_REFUSALS
 )
-def delete_documents(request: Request, body: schemas.DeleteRequest) -> schemas.DocumentsDeleted:
+async def delete_documents(request: Request, body: schemas.DeleteRequest) -> schemas.DocumentsDeleted:
     """Remove all documents of a collection that match, at once."""
-    library = _state(request).library
-    removed = library.delete_where(body.filters, body.collection)
-    return schemas.DocumentsDeleted(deleted=len(removed), generation=library.generation)
+    reach = _reach(request)
+    removed = await _state(request).writes.run(lambda: reach.delete_where(body.filters, body.collection))
+    return schemas.DocumentsDeleted(deleted=len(removed), generation=reach.generation)
 
 
 @router.get("/metrics", tags=["operation"], summary="Figures for Prometheus", response_class=PlainTextResponse)
-def metrics(request: Request) -> Response:
+async def metrics(request: Request) -> Response:
     """Return what a monitoring system collects."""
-    return Response(exposition(_state(request).library, _state(request).writer), media_type=EXPOSITION_TYPE)
+    state = _state(request)
+    return Response(
+        await state.reads.run(lambda: exposition(state.library, state.writer)), media_type=EXPOSITION_TYPE
+    )
 
 
-class ProtocolError(Exception):
-    """A request that is wrong as HTTP, before any of Fundstelle's own errors; ``code`` is one of ``PROTOCOL``."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__(code)
-        self.code = code
+def _is_large(request: Request) -> bool:
+    length = request.headers.get("content-length", "")
+    return not length.isdigit() or int(length) > _SMALL
 
 
-def _add_json(state: AppState, body: bytes) -> schemas.DocumentsAdded:
+def _add_json(reach: Reach, body: bytes) -> schemas.DocumentsAdded:
     try:
         request = schemas.DocumentRequest.model_validate(json.loads(body))
     except (ValidationError, ValueError, RecursionError) as error:
         raise ProtocolError("request_invalid") from error
     raw = document_from_text(request.source, request.text, request.title, request.metadata)
-    return _add(state, [raw], request.collection, [])
+    return _add(reach, [raw], request.collection, [])
 
 
-def _add_files(state: AppState, files: list[tuple[str, bytes]], collection: str) -> schemas.DocumentsAdded:
+def _add_files(reach: Reach, files: list[tuple[str, bytes]], collection: str) -> schemas.DocumentsAdded:
     try:
         name = schemas.AskRequest(question="-", collection=collection).collection
     except ValidationError as error:
         raise ProtocolError("request_invalid") from error
+    reach.expect(name)  # before a file is opened
     documents: list[RawDocument] = []
     rejected: list[tuple[str, FundstelleError]] = []
     for source, data in files:
@@ -303,13 +330,13 @@ def _add_files(state: AppState, files: list[tuple[str, bytes]], collection: str)
             rejected.append((source, error))
     if not documents:
         raise rejected[0][1]
-    return _add(state, documents, name, rejected)
+    return _add(reach, documents, name, rejected)
 
 
 def _add(
-    state: AppState, documents: list[RawDocument], collection: str, rejected: list[tuple[str, FundstelleError]]
+    reach: Reach, documents: list[RawDocument], collection: str, rejected: list[tuple[str, FundstelleError]]
 ) -> schemas.DocumentsAdded:
-    added = state.library.add(documents, collection)
+    added = reach.add(documents, collection)
     return schemas.DocumentsAdded(
         documents=[schemas.document_body(item.document, item.outcome) for item in added],
         rejected=[
@@ -319,7 +346,7 @@ def _add(
             )
             for source, error in rejected
         ],
-        generation=state.library.generation,
+        generation=reach.generation,
     )
 
 

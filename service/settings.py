@@ -42,6 +42,22 @@ class Settings(BaseModel):
     ] = None
     host: Annotated[str, Field(min_length=1, description="Address the service listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535, description="Port the service listens on; 0 picks a free one.")] = 8000
+    api_key: Annotated[
+        SecretStr | None,
+        Field(description="A key that may do everything, for where none can be made beforehand, as in a container."),
+    ] = None
+    allowed_hosts: Annotated[
+        str | None,
+        Field(description="Names, with commas, that this service is called by, besides addresses and localhost."),
+    ] = None
+    allowed_origins: Annotated[
+        str | None,
+        Field(description="Other origins, with commas, whose pages may use the service, as https://example.org."),
+    ] = None
+    rate_limit: Annotated[
+        str | None,
+        Field(description="Requests a key may make, or an address while there are no keys, as 600/minute."),
+    ] = None
     min_confidence: Annotated[
         float | None,
         Field(ge=0, le=1, description="Least confidence an answer needs; below it the documents 'do not say'."),

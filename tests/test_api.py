@@ -16,7 +16,7 @@ from service.routes import AppState
 @pytest.fixture
 def client(open_library: Callable[..., Library]) -> Iterator[TestClient]:
     state = AppState(open_library(), AnswerPolicy(min_confidence=0.0))
-    with TestClient(build_app(state), raise_server_exceptions=False) as client:
+    with TestClient(build_app(state), base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client
 
 
@@ -292,7 +292,7 @@ def test_an_unexpected_failure_shows_nothing_of_its_inside(
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr("service.routes.answer_question", fail)
+    monkeypatch.setattr("service.reach.answer_question", fail)
     response = client.post("/v1/ask", json={"question": "x"})
     assert (response.status_code, code(response)) == (500, "internal_error")
     assert "secret" not in response.text

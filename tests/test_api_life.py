@@ -15,6 +15,7 @@ from index import Library, Options
 from service.answer import AnswerPolicy
 from service.app import build_app
 from service.routes import AppState
+from service.together import Computing
 from tests import full_disk
 from tests.full_disk import Disk
 from tests.tiny import TinyEncoder
@@ -34,7 +35,7 @@ def library(tmp_path: Path, disk: Disk) -> Iterator[Library]:
 @pytest.fixture
 def client(library: Library) -> Iterator[TestClient]:
     state = AppState(library, AnswerPolicy(min_confidence=0.0))
-    with TestClient(build_app(state), raise_server_exceptions=False) as client:
+    with TestClient(build_app(state), base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client
 
 
@@ -250,9 +251,9 @@ def test_monitoring_follows_what_happens(client: TestClient, library: Library) -
 
 def test_monitoring_does_not_wait_for_questions(client: TestClient, library: Library) -> None:
     """Questions wait for one another when there are many; what watches the service must not wait with them."""
-    state = AppState(library, AnswerPolicy(min_confidence=0.0), gate=threading.Semaphore(1))
+    state = AppState(library, AnswerPolicy(min_confidence=0.0), computing=Computing(threading.Semaphore(1)))
     add(client, "a.txt", "The bridge.")
-    with TestClient(build_app(state)) as busy, state.gate:
+    with TestClient(build_app(state), base_url="http://localhost") as busy, state.computing.gate:
         assert busy.get("/metrics").status_code == 200
         assert busy.get("/readyz").status_code == 200
         assert busy.get("/v1/documents").status_code == 200

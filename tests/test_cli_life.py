@@ -107,7 +107,7 @@ def as_json(*arguments: object) -> dict[str, Any]:
 def sources(data: Path, collection: str = "default", model: str = EMBEDDED_MODEL) -> set[str]:
     with Library(data, TinyEncoder(model), writable=False) as library:
         assert library.problems() == []
-        return {document.source for document in library.documents(100, listing=Listing(collection))[0]}
+        return {document.source for document in library.documents(100, listing=Listing(frozenset({collection})))[0]}
 
 
 def found(query: str, *arguments: object) -> list[str]:

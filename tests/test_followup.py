@@ -167,7 +167,7 @@ def test_a_follow_up_is_answered_from_what_was_spoken_of(
 
 @pytest.fixture
 def client(library: Library) -> TestClient:
-    return TestClient(build_app(AppState(library, AnswerPolicy(min_confidence=0.0))))
+    return TestClient(build_app(AppState(library, AnswerPolicy(min_confidence=0.0))), base_url="http://localhost")
 
 
 def asked(client: TestClient, **body: Any) -> dict[str, Any]:

@@ -43,15 +43,20 @@ VENDORS = {
     "sentence_transformers": r"index\.st_encoder|eval\.bench_embedding",
     "sentencex": r"index\.sentences",
     "simplemma": r"service\.dictionary",
-    "sqlite3": r"index\.catalogue\w*",
+    "limits": r"service\.limits",
+    "sqlite3": r"index\.catalogue\w*|service\.keys",
     "tokenizers": r"index\.(e5|tokenizer|unigram)",
-    "fastapi": r"service\.(app|routes|errors|cli)",
-    "starlette": r"service\.(app|routes|errors|cli)",
-    "uvicorn": r"service\.(app|routes|errors|cli)",
+    "fastapi": r"service\.(app|routes)",
+    "starlette": r"service\.(app|guard|headers|refusals|routes|serving)",
+    "h11": r"service\.serving",
+    "uvicorn": r"service\.serving",
 }
 """A vendor's top-level module, and the modules (regular expression) that may know it."""
 
-HTTP_SIDE = r"service\.(app|cli|routes|__main__)(\.|$)"
+HTTP_SIDE = (
+    r"service\.(access|admission|app|cli\w*|guard|headers|keys|life|limits|reach|refusals|routes|serving|together|turns"
+    r"|__main__)(\.|$)"
+)
 """The part of the service that an evaluation has no business with."""
 
 BENCHMARK = re.compile(r"eval\.(bench|fit)_\w+")

@@ -304,7 +304,7 @@ def test_monitoring_sees_everything(coarse: Open) -> None:
     library.measure_recall()
     library.add([document_from_text("new.txt", "Something new.")])
     library.delete_where({"source": "0.txt"})
-    with TestClient(build_app(AppState(library))) as client:
+    with TestClient(build_app(AppState(library)), base_url="http://localhost") as client:
         response = client.get("/metrics")
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")

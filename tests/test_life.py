@@ -365,7 +365,7 @@ def test_only_what_an_import_brought_from_a_folder_is_removed_with_it(live: Open
     bring("taken-over.txt", "")  # then handed in by itself
     removed = library.retain("/notes", {"kept.txt"})
     assert [(document.source, document.collection) for document in removed] == [("gone.txt", "default")]
-    assert {document.source for document in library.documents(10, listing=Listing("default"))[0]} == {
+    assert {document.source for document in library.documents(10, listing=Listing(frozenset({"default"})))[0]} == {
         "kept.txt", "elsewhere.txt", "handed-in.txt", "taken-over.txt",
     }  # fmt: skip
     assert library.find_source("gone.txt", "second") is not None
@@ -685,7 +685,7 @@ def test_the_answers_of_a_folder_of_format_1_stay_the_same(old_folder: Path, liv
     answers = [(h.document.source, round(h.score, 3)) for h in library.search("canteen of the hospital").hits]
     texts = {
         document.source: library.text(document.id)
-        for document in library.documents(10, listing=Listing("default"))[0]
+        for document in library.documents(10, listing=Listing(frozenset({"default"})))[0]
     }
     fresh = live("fresh")
     fresh.add([document_from_text(source, text) for source, text in texts.items()])

@@ -219,7 +219,7 @@ def test_a_receipt_of_nothing_proves_nothing(desk: Library, start: int, end: int
 @pytest.mark.parametrize(("start", "end"), [(10, 5), (7, 7)])
 def test_a_receipt_of_nothing_over_http(desk: Library, start: int, end: int) -> None:
     receipt = replace(cite(desk, put(desk)), start=start, end=end, quote_sha256=quote_hash(""))
-    with TestClient(build_app(AppState(desk)), raise_server_exceptions=False) as client:
+    with TestClient(build_app(AppState(desk)), base_url="http://localhost", raise_server_exceptions=False) as client:
         response = client.post("/v1/citations/verify", json=asdict(receipt))
     assert response.status_code in {200, 422}, response.text
     assert response.json().get("status") in {None, "changed"}

@@ -29,6 +29,7 @@ from service.outcome import Ended, Withheld, WrittenSentence
 from service.prompt import NO_ANSWER, build_messages
 from service.routes import AppState
 from service.schemas import AskResponse
+from service.together import Computing
 from service.writer import PROBLEMS, Writer
 from service.written import RawSentence, SentenceReader
 from tests.conftest import ROOT, TEXTS
@@ -54,7 +55,7 @@ def ask(library: Library) -> Iterator[Any]:
         writer = writer_for(stub, model)
         open_.extend((serving_, writer))
         state = AppState(library, AnswerPolicy(min_confidence=0.0), writer=writer)
-        with TestClient(build_app(state)) as client:
+        with TestClient(build_app(state), base_url="http://localhost") as client:
             response = client.post("/v1/ask", json={"question": question, **body})
         assert response.status_code == 200, response.text
         AskResponse.model_validate_json(response.text)
@@ -249,7 +250,8 @@ def test_when_nothing_survives_the_answer_is_extractive_and_says_so(ask: Any, te
 def test_no_answer_is_written_where_none_is_wanted_or_none_is_configured(ask: Any, library: Library) -> None:
     body = ask(GOOD, write=False)
     assert (body["answer_kind"], body["written"]) == ("extractive", None)
-    with TestClient(build_app(AppState(library, AnswerPolicy(min_confidence=0.0)))) as client:
+    app = build_app(AppState(library, AnswerPolicy(min_confidence=0.0)))
+    with TestClient(app, base_url="http://localhost") as client:
         assert client.post("/v1/ask", json={"question": QUESTION}).json()["written"] is None
         assert client.post("/v1/ask", json={"question": QUESTION, "write": 1}).status_code == 422
 
@@ -258,7 +260,7 @@ def test_a_refusal_is_never_turned_into_an_answer(library: Library) -> None:
     with serving(lambda _: GOOD) as stub:
         writer = writer_for(stub)
         state = AppState(library, AnswerPolicy(min_confidence=1.0), writer=writer)
-        with TestClient(build_app(state)) as client:
+        with TestClient(build_app(state), base_url="http://localhost") as client:
             body = client.post("/v1/ask", json={"question": QUESTION}).json()
         writer.close()
         assert (body["answerable"], body["answer"], body["written"]) == (False, None, None)
@@ -308,16 +310,16 @@ def test_sentences_come_one_by_one(library: Library) -> None:
 def test_nobody_waits_at_the_gate_while_the_endpoint_is_silent(library: Library) -> None:
     with serving(lambda _: GOOD) as stub:
         writer = Writer(Endpoint(stub.url, "silent", KEY, 1.0))
-        state = AppState(library, AnswerPolicy(min_confidence=0.0), threading.Semaphore(1), writer)
-        with TestClient(build_app(state)) as client:
+        state = AppState(library, AnswerPolicy(min_confidence=0.0), writer, Computing(threading.Semaphore(1)))
+        with TestClient(build_app(state), base_url="http://localhost") as client:
             slow = threading.Thread(target=client.post, args=("/v1/ask",), kwargs={"json": {"question": QUESTION}})
             slow.start()
             while not stub.seen.requests:
                 time.sleep(0.01)
             started = time.perf_counter()
             assert client.post("/v1/search", json={"query": "bridge"}).status_code == 200
-            assert state.gate.acquire(timeout=0.5), "the gate is free"
-            state.gate.release()
+            assert state.computing.gate.acquire(timeout=0.5), "the gate is free"
+            state.computing.gate.release()
             assert time.perf_counter() - started < 0.9
             slow.join()
         writer.close()
@@ -340,7 +342,8 @@ def test_more_answers_than_places_are_refused_at_once(library: Library) -> None:
 def test_figures_count_outcomes_and_objections(library: Library) -> None:
     with serving(lambda _: f"{GOOD} It was built by giants. [1]") as stub:
         writer = writer_for(stub)
-        with TestClient(build_app(AppState(library, AnswerPolicy(min_confidence=0.0), writer=writer))) as client:
+        app = build_app(AppState(library, AnswerPolicy(min_confidence=0.0), writer=writer))
+        with TestClient(app, base_url="http://localhost") as client:
             client.post("/v1/ask", json={"question": QUESTION})
             text = client.get("/metrics").text
         writer.close()
@@ -468,7 +471,7 @@ def test_fifty_documents_that_give_orders_change_nothing(library: Library) -> No
     with serving(lambda _: said) as stub:
         writer = writer_for(stub)
         state = AppState(library, AnswerPolicy(min_confidence=0.0), writer=writer)
-        with TestClient(build_app(state)) as client:
+        with TestClient(build_app(state), base_url="http://localhost") as client:
             for at, (order, payload) in enumerate(cases):
                 said = payload if at % 2 else f"{payload} {GOOD}"
                 text = f"{TEXTS['bridge.txt']} {order.format(payload=payload)}"

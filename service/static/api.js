@@ -2,6 +2,8 @@
 
 /** @typedef {import('./records.js').Answer} Answer @typedef {import('./records.js').DocumentRecord} DocumentRecord */
 
+import { anotherKey, keyHeaders, presentKey } from './key.js';
+
 const PAGE_SIZE = 50;
 
 /** What the API, or the way to it, says went wrong. `status` 0: no reply came; -1: the page's own mistake. */
@@ -50,6 +52,11 @@ export function originalPath(id) {
   return `${documentPath(id)}/original`;
 }
 
+/** @param {string} id @returns {Promise<Blob>} the file as it was uploaded; a link could not carry a key */
+export async function documentOriginal(id) {
+  return (await request(originalPath(id), {})).blob();
+}
+
 /** Removed by someone else is removed as well. @param {string} id */
 export async function removeDocument(id) {
   try {
@@ -65,11 +72,28 @@ export async function removeDocument(id) {
  * @param {(sent: number) => void} onSent gets the share that has left, 1 once all has
  * @returns {Promise<import('./records.js').Added>}
  */
-export function upload(file, onSent) {
+export async function upload(file, onSent) {
+  for (;;) {
+    const key = presentKey();
+    try {
+      return await sendFile(file, onSent);
+    } catch (error) {
+      if (asProblem(error).status !== 401 || !(await anotherKey(key))) throw error;
+    }
+  }
+}
+
+/**
+ * @param {File} file
+ * @param {(sent: number) => void} onSent
+ * @returns {Promise<import('./records.js').Added>}
+ */
+function sendFile(file, onSent) {
   const body = new FormData();
   body.append('file', file, file.name);
   const call = new XMLHttpRequest();
   call.open('POST', '/v1/documents');
+  for (const [name, value] of Object.entries(keyHeaders())) call.setRequestHeader(name, value);
   call.upload.addEventListener('progress', ({ loaded, total }) => onSent(total ? loaded / total : 0));
   call.upload.addEventListener('load', () => onSent(1));
   return new Promise((resolve, reject) => {
@@ -104,15 +128,24 @@ function documentPath(id) {
  * @throws {Problem} for every other
  */
 async function request(path, init) {
-  let response;
+  let key = presentKey();
+  let response = await reply(path, init);
+  while (response.status === 401 && (await anotherKey(key))) {
+    key = presentKey();
+    response = await reply(path, init);
+  }
+  if (response.ok) return response;
+  throw problemOf(response.status, await response.json().catch(() => null));
+}
+
+/** @param {string} path @param {RequestInit} [init] */
+async function reply(path, init) {
   try {
-    response = await fetch(path, init);
+    return await fetch(path, { ...init, headers: { ...init?.headers, ...keyHeaders() } });
   } catch (error) {
     if (init?.signal?.aborted) throw error;
     throw new Problem(0);
   }
-  if (response.ok) return response;
-  throw problemOf(response.status, await response.json().catch(() => null));
 }
 
 /** @param {number} status @param {any} body */

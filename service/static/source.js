@@ -1,6 +1,6 @@
 // The source panel: a document beside the answer, scrolled to the quote, the quote highlighted in its context.
 
-import { asProblem, describeDocument, documentText, originalPath } from './api.js';
+import { asProblem, describeDocument, documentOriginal, documentText, originalPath } from './api.js';
 import { button, byId, element, setLanguageOf } from './dom.js';
 import {
   formatName,
@@ -12,6 +12,7 @@ import {
   sourceFact,
   titleOf,
 } from './facts.js';
+import { presentKey } from './key.js';
 import { language, languageName, say, whenSwitched, words } from './language.js';
 import { asLines, markedText, toUtf16, wholeFrom } from './spans.js';
 
@@ -134,7 +135,26 @@ function renderHead({ place, record }) {
   const original = byId('source-original', HTMLAnchorElement);
   original.hidden = !record?.format || !WITH_ORIGINAL.has(record.format);
   original.href = originalPath(place.documentId);
+  original.dataset.document = place.documentId;
+  original.dataset.name = place.source.split('/').pop() ?? '';
   original.textContent = record ? say(words().original, { format: formatName(record) }) : '';
+}
+
+/** A link cannot carry a key: with one, the file is fetched and handed to the browser. @param {MouseEvent} event */
+async function saveOriginal(event) {
+  const link = byId('source-original', HTMLAnchorElement);
+  if (presentKey() === null) return;
+  event.preventDefault();
+  try {
+    const address = URL.createObjectURL(await documentOriginal(link.dataset.document ?? ''));
+    const saved = element('a', {});
+    saved.setAttribute('href', address);
+    saved.setAttribute('download', link.dataset.name ?? '');
+    saved.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  } catch (error) {
+    byId('source-problem', HTMLElement).replaceChildren(renderProblem(asProblem(error), () => link.click()));
+  }
 }
 
 /** @param {OpenSource} open */
@@ -214,6 +234,7 @@ function scrollToMark() {
 /** @param {() => boolean} isBusy whether something else has a claim on the key Escape */
 export function startSource(isBusy) {
   byId('source-close', HTMLElement).addEventListener('click', closeSource);
+  byId('source-original', HTMLAnchorElement).addEventListener('click', saveOriginal);
   document.addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && !event.isComposing && !isBusy()) closeSource();
   });

@@ -134,6 +134,11 @@ const en = {
   cleared: 'The history is empty.',
   forgotten: 'Forgotten: {title}',
 
+  keyTitle: 'A key is needed',
+  keyText: 'This service answers only with an API key. It is kept until this tab is closed.',
+  keyWrong: 'That key is unknown, expired or revoked. Try another one.',
+  keyLabel: 'Key',
+  keyVerb: 'Use it',
   cancel: 'Cancel',
   again: 'Try again',
   failed: 'That did not work.',
@@ -286,6 +291,11 @@ const de = {
   cleared: 'Der Verlauf ist leer.',
   forgotten: 'Vergessen: {title}',
 
+  keyTitle: 'Ein Schlüssel wird gebraucht',
+  keyText: 'Dieser Dienst antwortet nur mit einem API-Schlüssel. Er wird behalten, bis dieser Tab geschlossen wird.',
+  keyWrong: 'Dieser Schlüssel ist unbekannt, abgelaufen oder widerrufen. Versuchen Sie einen anderen.',
+  keyLabel: 'Schlüssel',
+  keyVerb: 'Verwenden',
   cancel: 'Abbrechen',
   again: 'Noch einmal versuchen',
   failed: 'Das hat nicht geklappt.',

@@ -16,6 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Request, sync_playwright
 
+from service.serving import configured
+
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--headless",
@@ -41,7 +43,7 @@ def chromium() -> Iterator[Browser]:
 @contextmanager
 def serving(app: FastAPI) -> Iterator[str]:
     """Serve ``app`` from a thread until the block ends; the address has no slash at its end."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False))
+    server = uvicorn.Server(configured(app, "127.0.0.1", 0, log_level="error"))
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -136,6 +136,12 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.end(signal.SIGKILL)
 
+    def wait(self, timeout: float) -> int:
+        """Wait for the end of a server that was started as a process; return its exit status."""
+        if self._process is None:
+            raise RuntimeError("a fork has no status to wait for")
+        return self._process.wait(timeout)
+
     def line(self, timeout: float) -> str:
         """Return the next line the server prints.
 
@@ -161,7 +167,8 @@ class Server:
         if self._ended:
             return
         self._ended = True
-        self.send(number)
+        if self._process is None or self._process.poll() is None:
+            self.send(number)
         if self._process:
             self._process.wait(30)
         else:

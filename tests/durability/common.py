@@ -112,7 +112,13 @@ def parse_arguments(description: str | None, trials: int, breaks: Sequence[str] 
     return arguments
 
 
-def finish(arguments: argparse.Namespace, figures: Mapping[str, Any], began: float, name: str | None = None) -> None:
+def finish(
+    arguments: argparse.Namespace,
+    figures: Mapping[str, Any],
+    began: float,
+    name: str | None = None,
+    folder: Path = RESULTS,
+) -> None:
     """Print the figures as one line of JSON, save them if asked to, and exit with 1 if there are violations.
 
     Args:
@@ -120,14 +126,15 @@ def finish(arguments: argparse.Namespace, figures: Mapping[str, Any], began: flo
         figures: at least ``id``, ``trials`` and ``violations``.
         began: ``time.monotonic()`` at the start.
         name: of the result file; the id if not given.
+        folder: where results are kept.
     """
     result = {**figures, "seed": arguments.seed, "seconds": round(time.monotonic() - began, 1)}
     if arguments.control:
         result["null_control"] = arguments.control
     if arguments.save:
-        RESULTS.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**result, **_circumstances()}, indent=1)
-        (RESULTS / f"{name or figures['id']}.json").write_text(text + "\n", "utf-8")
+        (folder / f"{name or figures['id']}.json").write_text(text + "\n", "utf-8")
     print(json.dumps(result), flush=True)
     sys.exit(1 if figures["violations"] else 0)
 

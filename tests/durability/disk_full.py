@@ -142,7 +142,7 @@ def _over_http(write: Callable[[bytes], int], root: Path) -> None:
     found: list[str] = []
     with Library(root / "data", tiny.TinyEncoder(), writable=True) as library:
         app = build_app(AppState(library, AnswerPolicy(min_confidence=0.0)))
-        with TestClient(app, raise_server_exceptions=False) as client:
+        with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
             stored = _fill_over_http(client, found)
             _read_over_http(client, stored, found)
             _expect_full(client, found)

@@ -498,7 +498,7 @@ def list_all(view: View, collection: str, limit: int) -> list[Document]:
     found: list[Document] = []
     after: int | None = 0
     while after is not None:
-        documents, after = view.documents(limit, after, Listing(collection))
+        documents, after = view.documents(limit, after, Listing(frozenset({collection})))
         assert len(documents) <= limit
         found += documents
     return found

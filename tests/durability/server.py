@@ -39,7 +39,9 @@ from index.upkeep import Upkeep
 from index.view import View
 from service.answer import AnswerPolicy
 from service.app import build_app
+from service.life import Life
 from service.routes import AppState
+from service.serving import Farewell, configured
 from tests import tiny
 from tests.durability.client import end_with_parent
 from tests.tiny import TinyEncoder
@@ -103,11 +105,11 @@ class _Swaps:
                 _report(f"failed {error!r}")
 
 
-class _Announcing(uvicorn.Server):
+class _Announcing(Farewell):
     """Says that it listens."""
 
-    def __init__(self, config: uvicorn.Config, began: float) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, life: Life, began: float) -> None:
+        super().__init__(config, life)
         self._began = began
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -177,10 +179,16 @@ def _mix_models() -> None:
     mock.patch.object(View, "search", mixed).start()
 
 
+def _without_limit() -> None:
+    """Let any number wait."""
+    mock.patch("service.turns.Turns.full", property(lambda self: False)).start()
+
+
 CONTROLS: dict[str, Callable[[], None]] = {
     "early-ack": _acknowledge_early,
     "stale-reads": _publish_late,
     "mixed": _mix_generations,
+    "no-limit": _without_limit,
     "mixed-models": _mix_models,
 }
 
@@ -194,6 +202,18 @@ def _open(folder: Path, options: Options) -> Library:
         return Library(folder, TurnedEncoder(), writable=True, options=options)
 
 
+def _cost(seconds: float) -> None:
+    """Have every search take so long, waited and not computed."""
+    search = View.search
+
+    def slow(view: View, *arguments: Any) -> SearchResult:
+        result = search(view, *arguments)
+        time.sleep(seconds)
+        return result
+
+    mock.patch.object(View, "search", slow).start()
+
+
 def serve(folder: Path, *, background: bool) -> None:
     """Serve until a signal ends the process."""
     began = time.perf_counter()
@@ -205,9 +225,9 @@ def serve(folder: Path, *, background: bool) -> None:
         swaps = _Swaps(library)
         for number in (signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, swaps.on_signal)
-        application = build_app(AppState(library, AnswerPolicy(min_confidence=0.0)))
-        config = uvicorn.Config(application, port=0, log_level="warning", access_log=False, timeout_keep_alive=120)
-        _Announcing(config, began).run()
+        state = AppState(library, AnswerPolicy(min_confidence=0.0))
+        config = configured(build_app(state), "127.0.0.1", 0, log_level="warning", timeout_keep_alive=120)
+        _Announcing(config, state.life, began).run()
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -216,10 +236,14 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--background", action="store_true", help="compact in the background, and often")
     parser.add_argument("--break", dest="control", choices=sorted(CONTROLS), help="null control: break a guarantee")
+    parser.add_argument("--cost", type=float, default=0.0, help="seconds that every search takes longer")
     options = parser.parse_args(arguments)
     end_with_parent()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as the command line has it
     if options.background:
         mock.patch("index.library.Upkeep", functools.partial(Upkeep, seconds=0.05, least=1)).start()
+    if options.cost:
+        _cost(options.cost)
     if options.control:
         CONTROLS[options.control]()
     serve(options.folder, background=options.background)

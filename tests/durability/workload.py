@@ -393,7 +393,7 @@ def _listed(view: View) -> list[tuple[Key, str]]:
     for collection in COLLECTIONS:
         after: int | None = 0
         while after is not None:
-            documents, after = view.documents(7, after, Listing(collection))
+            documents, after = view.documents(7, after, Listing(frozenset({collection})))
             listed += [((document.collection, document.source), view.text(document.id)) for document in documents]
     return listed
 

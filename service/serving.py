@@ -1,0 +1,201 @@
+"""The server under the application: uvicorn, with patience that ends and a farewell in good order.
+
+uvicorn waits for ever for a request that never becomes whole, and for a client that never reads its answer. Both are
+given some seconds here. When the service is told to end, it first says so (readiness, "Connection: close") while it
+still takes what comes, then ends what it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections import Counter
+from contextlib import suppress
+from types import FrameType
+from typing import Any, ClassVar
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from service.life import Life
+
+HEAD_BYTES = 16 * 2**10
+"""Request line and headers; more are refused."""
+HEAD_SECONDS = 10.0
+"""In which a request's head has to come, from the connection or its first byte on."""
+BODY_SECONDS, BODY_RATE = 30.0, 64 * 2**10
+"""A body may take so long, and longer if more than so many bytes a second come in."""
+READ_SECONDS = 30.0
+"""In which a client has to read some of its answer."""
+CONNECTIONS, CONNECTIONS_OF_ONE = 1000, 500
+"""At a time, in all and from one address; more are closed at once."""
+DRAIN_SECONDS = 1.0
+"""Between saying that the service ends and closing the door."""
+HALF_SECONDS = 2.0
+"""In which the rest of a body has to come once the service ends."""
+LAST_SECONDS = 0.3
+"""Between closing the door and closing idle connections."""
+END_SECONDS = 8
+"""In which what was begun has to end."""
+
+
+class PatientProtocol(H11Protocol):
+    """A connection that is closed when its client keeps it waiting."""
+
+    _addresses: ClassVar[Counter[str]] = Counter()
+    _timer: asyncio.TimerHandle | None = None
+    _began = 0.0
+    _received = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take the connection, unless there are too many."""
+        super().connection_made(transport)
+        self.flow = _ImpatientFlow(transport, self.loop)
+        address = self.client[0] if self.client else ""
+        self._addresses[address] += 1
+        if len(self.connections) > CONNECTIONS or self._addresses[address] > CONNECTIONS_OF_ONE:
+            transport.abort()
+            return
+        self._wait(HEAD_SECONDS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        address = self.client[0] if self.client else ""
+        self._addresses[address] -= 1
+        if self._addresses[address] <= 0:
+            del self._addresses[address]
+        self._wait(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and see whether what comes is fast enough."""
+        waited_for_body = self.conn.their_state is h11.SEND_BODY
+        super().data_received(data)
+        match self.conn.their_state:
+            case h11.IDLE:
+                if self._timer is None:  # the first bytes of another request
+                    self._wait(HEAD_SECONDS)
+            case h11.SEND_BODY:
+                if not waited_for_body:
+                    self._began, self._received = time.monotonic(), 0
+                self._received += len(data)
+                left = self._began + BODY_SECONDS + self._received / BODY_RATE - time.monotonic()
+                self._wait(max(0.0, left))
+            case _:
+                self._wait(None)
+
+    def shutdown(self) -> None:
+        """End the connection once what was begun is done; half a request is not waited for as long as usual."""
+        super().shutdown()
+        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+            self._wait(HALF_SECONDS)
+
+    def _wait(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+class _ImpatientFlow(FlowControl):
+    """Closes a connection whose client does not read."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(transport)
+        self._connection = transport
+        self._loop = loop
+        self._timer: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Begin to wait."""
+        super().pause_writing()
+        if self._timer is None:
+            self._timer = self._loop.call_later(READ_SECONDS, self._connection.abort)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Farewell(uvicorn.Server):
+    """A server that, on the signal TERM, goes on for a moment while it sends everyone away."""
+
+    def __init__(self, config: uvicorn.Config, life: Life, drain: float = DRAIN_SECONDS) -> None:
+        super().__init__(config)
+        self._life = life
+        self._drain = drain
+        self._closes_at: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Note that it is time to end; a second signal ends it at once."""
+        first = not self._life.ending
+        self._life.ending = True
+        if first and sig == signal.SIGTERM:
+            self._captured_signals.append(sig)
+            self._closes_at = time.monotonic() + self._drain
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Say whether to close the door."""
+        if self._closes_at is not None and time.monotonic() >= self._closes_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the door behind the last who stand before it, then end as uvicorn does."""
+        self._life.ending = True
+        await self._take_the_last()
+        await asyncio.sleep(LAST_SECONDS)  # whoever is in may still say what they want
+        await super().shutdown(sockets)
+
+    async def _take_the_last(self) -> None:
+        """Take the connections that the kernel holds for us: to close the door alone would reset them."""
+        loop = asyncio.get_running_loop()
+        last: list[socket.socket] = []
+        for server in self.servers:
+            for listening in server.sockets:
+                with socket.socket(fileno=os.dup(listening.fileno())) as door, suppress(OSError):
+                    door.setblocking(False)
+                    while True:
+                        last.append(door.accept()[0])
+            server.close()
+        for connection in last:
+            connection.setblocking(False)
+            await loop.connect_accepted_socket(self._protocol, connection)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return PatientProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+def configured(app: ASGIApp, host: str, port: int, **more: Any) -> uvicorn.Config:
+    """Return how ``app`` is served; ``more`` for :class:`uvicorn.Config`."""
+    settings: dict[str, Any] = {
+        "http": PatientProtocol,
+        "ws": "none",
+        "h11_max_incomplete_event_size": HEAD_BYTES,
+        "log_level": "info",
+        "access_log": False,
+        "server_header": False,
+        "timeout_keep_alive": 15,
+        "timeout_graceful_shutdown": END_SECONDS,
+    }
+    return uvicorn.Config(app, host=host, port=port, **settings | more)
+
+
+def serve(app: ASGIApp, host: str, port: int, life: Life) -> None:
+    """Serve until a signal says to end; ``life`` is told when the end is near."""
+    Farewell(configured(app, host, port), life).run()

@@ -1,0 +1,1 @@
+"""Programs that put a running service under pressure (docs/operation.md); each runs alone and in the tests."""

@@ -105,6 +105,7 @@ bench-security: setup ## twenty thousand worlds of tenants; result in docs/resul
 bench-load: setup ## overload a service, and end it under load, again and again; results in docs/results/load/
 	$(BIN)/python -m tests.load.overload --trials 60 --save
 	$(BIN)/python -m tests.load.farewell --trials 300 --save
+	$(BIN)/python -m tests.load.soak --trials 300000 --save
 
 bench-scale: setup ## measure 100,000 passages: build, open, add, memory; results in eval/results/
 	$(BIN)/python -m eval.bench_scale

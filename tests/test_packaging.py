@@ -28,7 +28,8 @@ PACKAGES = ["index", "service", "eval"]
 LOCKS = ["build.lock", "dev.lock", "runtime.lock"]
 COMMANDS = {
     "help", "setup", "demo", "serve", "test", "lint", "check", "fmt", "lock", "bench", "image",
-    "clean", "bench-browser", "bench-durability", "bench-hostile", "bench-load", "bench-scale", "bench-security", "bench-writer",
+    "clean", "bench-browser", "bench-durability", "bench-hostile", "bench-load", "bench-scale",
+    "bench-security", "bench-writer",
 }  # fmt: skip
 
 FLOORS = {

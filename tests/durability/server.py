@@ -184,11 +184,24 @@ def _without_limit() -> None:
     mock.patch("service.turns.Turns.full", property(lambda self: False)).start()
 
 
+def _leak() -> None:
+    """Keep something of every search."""
+    search = View.search
+    kept: list[bytes] = []
+
+    def keeping(view: View, *arguments: Any) -> SearchResult:
+        kept.append(os.urandom(20_000))
+        return search(view, *arguments)
+
+    mock.patch.object(View, "search", keeping).start()
+
+
 CONTROLS: dict[str, Callable[[], None]] = {
     "early-ack": _acknowledge_early,
     "stale-reads": _publish_late,
     "mixed": _mix_generations,
     "no-limit": _without_limit,
+    "leak": _leak,
     "mixed-models": _mix_models,
 }
 

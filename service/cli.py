@@ -350,6 +350,7 @@ def serve(
     from service.admission import admission_of
     from service.app import build_app
     from service.keys import KeyRing
+    from service.logs import configure
     from service.routes import AppState
     from service.serving import serve as serve_app
 
@@ -357,6 +358,7 @@ def serve(
     # before the data folder is closed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
+    configure(settings.log_format, settings.log_level)
     folder = data_folder(settings)
     with closing(KeyRing(folder)) as keys:
         if first_key is not None:

@@ -7,10 +7,11 @@ refused here has touched neither model nor index nor disk, but for the file of k
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
@@ -24,6 +25,7 @@ from starlette.types import Scope as Connection
 from index.errors import FundstelleError, SettingsRejected
 from service.access import EVERYBODY, NOBODY, POLICIES, Caller, Scope, undeclared
 from service.limits import FAILURES, RateLimit
+from service.logs import REQUEST
 from service.refusals import ProtocolError, refusal_of
 from service.turns import Turns
 
@@ -33,12 +35,12 @@ CALLER = "fundstelle.caller"
 _LOCAL_NAMES = frozenset({"localhost"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?\Z")
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _NO_LINES: Mapping[tuple[str, str], Turns] = MappingProxyType({})
 
-request_id: ContextVar[str] = ContextVar("request_id", default="")
-"""Of the request that is being worked on; logs carry it."""
+_log = logging.getLogger("fundstelle.access")
 
 
 class Keys(Protocol):
@@ -119,10 +121,14 @@ class Guard:
         headers = Headers(scope=scope)
         named = headers.get("x-request-id", "")
         identity = named if _REQUEST_ID.match(named) else secrets.token_hex(8)
-        token = request_id.set(identity)
+        token = REQUEST.set(identity)
+        begun, status = time.perf_counter(), 0
+        scope[CALLER] = NOBODY
 
         async def marked(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 MutableHeaders(scope=message)["X-Request-ID"] = identity
             await send(message)
 
@@ -133,7 +139,21 @@ class Guard:
         else:
             await self.app(scope, receive, marked)
         finally:
-            request_id.reset(token)
+            self._note(scope, status, time.perf_counter() - begun)
+            REQUEST.reset(token)
+
+    def _note(self, scope: Connection, status: int, seconds: float) -> None:
+        route = self._route(scope)
+        if route is not None and POLICIES[route] is Scope.PUBLIC and status < 400:
+            return  # whoever watches asks every few seconds
+        said = {
+            "method": scope["method"] if scope["method"] in _METHODS else "?",
+            "route": route[1] if route else "?",
+            "status": status or "gone",
+            "milliseconds": round(seconds * 1000, 1),
+            "key": scope[CALLER].id,
+        }
+        _log.info("request", extra=said)
 
     def _admit(self, scope: Connection, headers: Headers) -> Caller:
         """Return who calls.

@@ -187,7 +187,7 @@ def configured(app: ASGIApp, host: str, port: int, **more: Any) -> uvicorn.Confi
         "http": PatientProtocol,
         "ws": "none",
         "h11_max_incomplete_event_size": HEAD_BYTES,
-        "log_level": "info",
+        "log_config": None,
         "access_log": False,
         "server_header": False,
         "timeout_keep_alive": 15,

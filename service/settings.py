@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -58,6 +58,13 @@ class Settings(BaseModel):
         str | None,
         Field(description="Requests a key may make, or an address while there are no keys, as 600/minute."),
     ] = None
+    log_format: Annotated[
+        Literal["text", "json"], Field(description="Form of what a service writes to stderr: for people or programs.")
+    ] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Field(description="From which weight on a service writes lines."),
+    ] = "info"
     min_confidence: Annotated[
         float | None,
         Field(ge=0, le=1, description="Least confidence an answer needs; below it the documents 'do not say'."),

@@ -2,29 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as EXPOSITION_TYPE
 
 from index import Library
 from service.outcome import BUCKETS
+from service.turns import Turns
 
 if TYPE_CHECKING:  # loaded only by a service that writes
     from service.writer import Writer
 
-__all__ = ["EXPOSITION_TYPE", "exposition"]
+__all__ = ["EXPOSITION_TYPE", "Measured", "exposition"]
+
+STEPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds, for the histogram of a question's steps."""
 
 
-def exposition(library: Library, writer: Writer | None = None) -> bytes:
-    """Return the present figures."""
+class Measured:
+    """What is counted as it happens."""
+
+    def __init__(self) -> None:
+        self._seconds = Histogram(
+            "fundstelle_question_seconds",
+            "Time that a step of a question took.",
+            ["step"],
+            buckets=STEPS,
+            registry=None,
+        )
+        self._answers = Counter(
+            "fundstelle_answers", "Questions answered, by whether the documents say.", ["outcome"], registry=None
+        )
+
+    def note_steps(self, timings_ms: Mapping[str, float]) -> None:
+        """Count how long the steps of a question took."""
+        for step, milliseconds in timings_ms.items():
+            self._seconds.labels(step).observe(milliseconds / 1000)
+
+    def note_answer(self, *, answerable: bool) -> None:
+        """Count an answer, or that the documents do not say."""
+        self._answers.labels("answered" if answerable else "refused").inc()
+
+    def register(self, registry: CollectorRegistry) -> None:
+        """Add what was counted to ``registry``."""
+        registry.register(self._seconds)
+        registry.register(self._answers)
+
+
+def exposition(
+    library: Library, writer: Writer | None = None, measured: Measured | None = None, lines: Sequence[Turns] = ()
+) -> bytes:
+    """Return the present figures.
+
+    Args:
+        library: what is served.
+        writer: what writes answers, if anything does.
+        measured: what was counted as it happened.
+        lines: where requests wait.
+    """
     registry = CollectorRegistry()
     registry.register(_Figures(library))
+    registry.register(_Lines(lines))
+    if measured is not None:
+        measured.register(registry)
     if writer is not None:
         registry.register(_WriterFigures(writer))
     return generate_latest(registry)
+
+
+class _Lines:
+    """How the lines are doing."""
+
+    def __init__(self, lines: Sequence[Turns]) -> None:
+        self._lines = lines
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ["work"]
+        running = GaugeMetricFamily("fundstelle_work_running", "Pieces of work under way.", labels=labels)
+        waiting = GaugeMetricFamily("fundstelle_work_waiting", "Requests that wait for their turn.", labels=labels)
+        refused = CounterMetricFamily(
+            "fundstelle_work_refused", "Requests refused: the line was full.", labels=labels
+        )
+        expired = CounterMetricFamily("fundstelle_work_expired", "Requests whose turn came too late.", labels=labels)
+        for turns in self._lines:
+            running.add_metric([turns.kind], turns.line.running)
+            waiting.add_metric([turns.kind], turns.line.waiting)
+            refused.add_metric([turns.kind], turns.line.refused)
+            expired.add_metric([turns.kind], turns.line.expired)
+        yield from (running, waiting, refused, expired)
 
 
 class _Figures:

@@ -27,7 +27,7 @@ from service import schemas
 from service.answer import AnswerPolicy
 from service.guard import CALLER, Admission
 from service.life import Life
-from service.metrics import EXPOSITION_TYPE, exposition
+from service.metrics import EXPOSITION_TYPE, Measured, exposition
 from service.reach import Question, Reach
 from service.refusals import ProtocolError
 from service.schemas import ErrorBody, ErrorDetail
@@ -78,6 +78,7 @@ class AppState:
     uploads: Turns = field(default_factory=lambda: Turns("upload", 2, 2, DEADLINE))
     """A large upload holds a place from its first byte on, so that few of them are in memory."""
     life: Life = field(default_factory=Life)
+    measured: Measured = field(default_factory=Measured)
     admission: Admission = field(default_factory=Admission)
 
 
@@ -116,6 +117,8 @@ async def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse
 
     def work() -> schemas.AskResponse:
         answer = reach.ask(question, state.policy)
+        state.measured.note_steps(answer.timings_ms)
+        state.measured.note_answer(answerable=answer.answerable)
         writer = state.writer if body.write else None
         written = writer.answer(answer, state.library.encoder, state.computing.gate) if writer else None
         return schemas.ask_response(answer, written)
@@ -296,8 +299,10 @@ async def delete_documents(request: Request, body: schemas.DeleteRequest) -> sch
 async def metrics(request: Request) -> Response:
     """Return what a monitoring system collects."""
     state = _state(request)
+    lines = (state.questions, state.reads, state.writes, state.uploads)
     return Response(
-        await state.reads.run(lambda: exposition(state.library, state.writer)), media_type=EXPOSITION_TYPE
+        await state.reads.run(lambda: exposition(state.library, state.writer, state.measured, lines)),
+        media_type=EXPOSITION_TYPE,
     )
 
 

@@ -457,6 +457,16 @@ class Catalogue:
             ).fetchone()
         return int(count)
 
+    def collections(self, at: int) -> list[str]:
+        """Return the names of all collections that have documents, in order."""
+        with self._file.reading() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT documents.collection FROM documents"
+                f" JOIN versions ON versions.document = documents.number WHERE {_ALIVE} ORDER BY 1",
+                (at, at),
+            ).fetchall()
+        return [str(name) for (name,) in rows]
+
     def original(self, document_id: str, at: int) -> bytes:
         """Return the bytes a document was read from.
 

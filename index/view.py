@@ -193,6 +193,10 @@ class View:
         """Count what :meth:`documents` lists altogether."""
         return self.catalogue.count_documents(self.generation, listing or Listing())
 
+    def collections(self) -> list[str]:
+        """Return the names of all collections that have documents, in order."""
+        return self.catalogue.collections(self.generation)
+
     def locations(self, places: Sequence[tuple[str, Span]]) -> list[Location]:
         """Say where spans of documents are: page, section and paragraph, as far as the document has such."""
         layouts = {document_id: self.catalogue.layout(document_id, self.generation) for document_id, _ in places}

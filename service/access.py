@@ -56,6 +56,8 @@ POLICIES: Mapping[tuple[str, str], Scope] = MappingProxyType({
     ("GET", "/metrics"): Scope.ADMIN,
     ("POST", "/v1/ask"): Scope.READ,
     ("POST", "/v1/search"): Scope.READ,
+    ("POST", "/v1/chat/completions"): Scope.READ,
+    ("GET", "/v1/models"): Scope.READ,
     ("POST", "/v1/citations/verify"): Scope.READ,
     ("GET", "/v1/documents"): Scope.READ,
     ("GET", "/v1/documents/{document_id}"): Scope.READ,

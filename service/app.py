@@ -21,9 +21,13 @@ from service.guard import Guard
 from service.headers import BY_STATUS, EveryResponse
 from service.refusals import ProtocolError, refusal, refusal_of
 from service.routes import AppState, router
+from service.routes_chat import router as chat_router
 
 BODY_BYTES = 64 * 2**10
 """Limit of every request body but an upload's."""
+
+QUESTIONS = ("/v1/ask", "/v1/search", "/v1/chat/completions")
+"""Calls that wait in the line of questions."""
 
 _STATIC = Path(__file__).parent / "static"
 _log = logging.getLogger("fundstelle")
@@ -42,6 +46,7 @@ def build_app(state: AppState) -> FastAPI:
     )
     app.state.fundstelle = state
     app.include_router(router)
+    app.include_router(chat_router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
     @app.get("/", include_in_schema=False)
@@ -58,7 +63,7 @@ class _Application(FastAPI):
         self._state = state
 
     def build_middleware_stack(self) -> ASGIApp:
-        lines = {("POST", "/v1/ask"): self._state.questions, ("POST", "/v1/search"): self._state.questions}
+        lines = {("POST", path): self._state.questions for path in QUESTIONS}
         # The guard stands outside of everything that can read a body; the headers go on what it refuses, too.
         stack: ASGIApp = Guard(super().build_middleware_stack(), self.router.routes, self._state.admission, lines)
         if self._state.admission.origins:
@@ -90,7 +95,9 @@ def _add_error_handlers(app: FastAPI) -> None:
         # Name the places but never echo the values: they may be huge, secret or not even encodable.
         places = {".".join(str(part) for part in problem["loc"]): problem["msg"] for problem in error.errors()[:5]}
         details = "; ".join(f"{place}: {text}" for place, text in places.items())
-        return refusal(status, "request_invalid", ascii_safe(f"{message} {details}".strip()), hint)
+        param = next((place.removeprefix("body.") for place in places), None)
+        said = ascii_safe(f"{message} {details}".strip())
+        return refusal(status, "request_invalid", said, hint, param=param and ascii_safe(param))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

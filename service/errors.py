@@ -54,6 +54,12 @@ PROTOCOL: dict[str, tuple[int, str, str]] = {
         "The request does not have the expected form.",
         "See /openapi.json for the form of each call.",
     ),
+    "parameter_unsupported": (
+        422,
+        "This service cannot do what a parameter asks for.",
+        "Leave out tools, functions, sound, pictures, forms of output, and more than one choice.",
+    ),
+    "model_not_found": (404, "There is no model of this name.", "See 'GET /v1/models' for those there are."),
     "body_too_large": (413, "The request is too large.", "Send less at once."),
     "media_type_unsupported": (
         415,

@@ -89,6 +89,15 @@ class Reach:
             found, following = view.documents(limit, after, within)
             return found, following, view.count_documents(within)
 
+    def collections(self) -> list[str]:
+        """Return the names of all collections within reach that have documents, in order."""
+        with self._library.view() as view:
+            return [name for name in view.collections() if self._caller.reaches(name)]
+
+    def reaches(self, collection: str) -> bool:
+        """Say whether a collection is the caller's to use."""
+        return self._caller.reaches(collection)
+
     def document(self, document_id: str) -> Document:
         """Return one document."""
         with self._reached(document_id) as (_, document):

@@ -25,6 +25,7 @@ from index.errors import DocumentRejected, NotFound
 from index.stored import Listing
 from service import schemas
 from service.answer import AnswerPolicy
+from service.asking import Asking
 from service.guard import CALLER, Admission
 from service.life import Life
 from service.metrics import EXPOSITION_TYPE, Measured, exposition
@@ -81,6 +82,11 @@ class AppState:
     measured: Measured = field(default_factory=Measured)
     admission: Admission = field(default_factory=Admission)
 
+    @property
+    def asking(self) -> Asking:
+        """What questions are answered with."""
+        return Asking(self.policy, self.writer, self.library.encoder, self.computing, self.measured)
+
 
 router = APIRouter()
 
@@ -116,12 +122,8 @@ async def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse
     question = Question(body.question, body.collection, body.top_k, body.filters, body.as_of, body.previous)
 
     def work() -> schemas.AskResponse:
-        answer = reach.ask(question, state.policy)
-        state.measured.note_steps(answer.timings_ms)
-        state.measured.note_answer(answerable=answer.answerable)
-        writer = state.writer if body.write else None
-        written = writer.answer(answer, state.library.encoder, state.computing.gate) if writer else None
-        return schemas.ask_response(answer, written)
+        outcome = state.asking.outcome(reach, question, write=body.write)
+        return schemas.ask_response(outcome.answer, outcome.written)
 
     return await state.questions.run(work, request.is_disconnected)
 

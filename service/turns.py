@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from service.refusals import ProtocolError
 
@@ -48,6 +50,7 @@ class Turns:
         self._seconds = seconds
         self._places = asyncio.Semaphore(at_once)
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix=kind)
+        self._followed: set[asyncio.Task[None]] = set()
 
     @property
     def full(self) -> bool:
@@ -73,6 +76,29 @@ class Turns:
             context = contextvars.copy_context()
             return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, work)
 
+    async def follow(
+        self, work: Callable[[], Generator[T]], gone: Callable[[], Awaitable[bool]] | None = None
+    ) -> Following[T]:
+        """Do ``work`` on a thread when its turn comes; return what it yields, as it comes.
+
+        The first item is there when this returns, so that what is refused is refused before an answer begins. The
+        turn ends with the work, however slowly its items are read.
+
+        Raises:
+            ProtocolError: as :meth:`run` says.
+            Exception: whatever the work raises before its first item.
+        """
+        following: Following[T] = Following()
+        task = asyncio.create_task(following.fill(self, work, gone))
+        self._followed.add(task)
+        task.add_done_callback(self._followed.discard)
+        try:
+            await following.begin()
+        except BaseException:
+            following.leave()
+            raise
+        return following
+
     def place(self, gone: Callable[[], Awaitable[bool]] | None = None) -> Place:
         """Return a context that holds a place in the line, and then a turn."""
         return Place(self, gone)
@@ -80,6 +106,66 @@ class Turns:
     def close(self) -> None:
         """End the threads, once they are done with what they do."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+
+
+class Following(Generic[T]):
+    """What a piece of work yields, as it comes; see :meth:`Turns.follow`."""
+
+    def __init__(self) -> None:
+        self._items: asyncio.Queue[tuple[T] | Exception | None] = asyncio.Queue()
+        self._first: tuple[T] | None = None
+        self._left = threading.Event()
+
+    def leave(self) -> None:
+        """Say that nobody reads on: the work ends at its next item."""
+        self._left.set()
+
+    async def begin(self) -> None:
+        """Wait for the first item."""
+        self._first = await self._next()
+
+    async def items(self, pause: float) -> AsyncIterator[tuple[T] | None]:
+        """Yield the items, and ``None`` whenever none came for ``pause`` seconds.
+
+        Raises:
+            Exception: whatever the work raises.
+        """
+        item = self._first
+        while item is not None:
+            yield item
+            waiting = asyncio.ensure_future(self._next())
+            try:
+                while not (await asyncio.wait([waiting], timeout=pause))[0]:
+                    yield None
+            finally:
+                waiting.cancel()
+            item = waiting.result()
+
+    async def fill(
+        self, turns: Turns, work: Callable[[], Generator[T]], gone: Callable[[], Awaitable[bool]] | None
+    ) -> None:
+        """Do the work and keep what it yields."""
+        loop = asyncio.get_running_loop()
+
+        def produce() -> None:
+            with closing(work()) as items:
+                for item in items:
+                    loop.call_soon_threadsafe(self._items.put_nowait, (item,))
+                    if self._left.is_set():
+                        break
+
+        try:
+            await turns.run(produce, gone)
+        except Exception as error:
+            self._items.put_nowait(error)
+        else:
+            self._items.put_nowait(None)
+
+    async def _next(self) -> tuple[T] | None:
+        item = await self._items.get()
+        if isinstance(item, Exception):
+            raise item
+        return item
 
 
 class Place:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeAlias
@@ -89,21 +89,36 @@ class Writer:
 
         Never raises for what an endpoint does. The arguments are those of :meth:`write`.
         """
+        written: Written | None = None
+        for step in self.follow(answer, encoder, gate):
+            written = step if isinstance(step, Written) else None
+        return written
+
+    def follow(
+        self, answer: Answer, encoder: Encoder, gate: Gate | None = None
+    ) -> Generator[WrittenSentence | Written]:
+        """Yield checked sentences as they come, and at last what became of the whole; nothing if there is none.
+
+        If the last has no sentences, those before it are faithful to the evidence but may not stand as the answer.
+        """
         if not answer.answerable or not answer.citations:
-            return None
+            return
         started = time.perf_counter()
         sentences: list[WrittenSentence] = []
         withheld = 0
         problem: str | None = "writer_unfaithful"
-        for event in self.write(answer.question, answer.citations, encoder, gate, searched=answer.searched):
-            if isinstance(event, WrittenSentence):
-                sentences.append(event)
-            elif isinstance(event, Withheld):
-                withheld += 1
-            else:
-                problem = event.problem
+        events = self.write(answer.question, answer.citations, encoder, gate, searched=answer.searched)
+        with closing(events):
+            for event in events:
+                if isinstance(event, WrittenSentence):
+                    sentences.append(event)
+                    yield event
+                elif isinstance(event, Withheld):
+                    withheld += 1
+                else:
+                    problem = event.problem
         seconds = time.perf_counter() - started
-        return Written(() if problem else tuple(sentences), self.model, withheld, problem, seconds)
+        yield Written(() if problem else tuple(sentences), self.model, withheld, problem, seconds)
 
     def write(
         self,
@@ -113,7 +128,7 @@ class Writer:
         gate: Gate | None = None,
         *,
         searched: str | None = None,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event]:
         """Yield checked sentences as they come, what was withheld between them, and how it ended.
 
         Args:

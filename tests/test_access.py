@@ -34,6 +34,10 @@ CREDENTIALS = (
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/ask": {"question": "When does the bridge close?"},
     "/v1/search": {"query": "bridge"},
+    "/v1/chat/completions": {
+        "model": "fundstelle",
+        "messages": [{"role": "user", "content": "When does the bridge close?"}],
+    },
     "/v1/documents": {"source": "new.txt", "text": "A new ferry leaves at noon."},
     "/v1/documents/delete": {"filters": {"source": "hospital.txt"}},
 }
@@ -113,7 +117,7 @@ def send(world: World, method: str, path: str, credential: str) -> tuple[int, st
 
 
 _PASSED = {(200, ""), (201, ""), (204, "")}
-_WITHOUT_COLLECTION = {("GET", "/v1/documents"), ("POST", "/v1/citations/verify")}
+_WITHOUT_COLLECTION = {("GET", "/v1/documents"), ("GET", "/v1/models"), ("POST", "/v1/citations/verify")}
 """Calls that name neither a collection nor a document: each sees its own."""
 
 
@@ -125,6 +129,8 @@ def expected(method: str, path: str, needed: Scope, credential: str) -> set[tupl
         return {(401, "key_missing" if credential == "none" else "key_wrong")}
     if _SCOPE.get(credential, Scope.WRITE) < needed:
         return {(403, "scope_insufficient")}
+    if credential == "elsewhere" and path == "/v1/chat/completions":
+        return {(404, "model_not_found")}
     if credential == "elsewhere" and (method, path) not in _WITHOUT_COLLECTION:
         return {(404, "document_not_found") if "{document_id}" in path else (403, "collection_forbidden")}
     return _PASSED

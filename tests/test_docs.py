@@ -36,7 +36,7 @@ from eval.records import Record, Report
 from index.encoder import Encoder, default_models_folder
 from index.errors import all_codes
 from index.load import decode
-from service import schemas
+from service import chat, schemas
 from service.app import build_app
 from service.cli import app
 from service.errors import PROTOCOL, STATUS
@@ -348,10 +348,10 @@ def test_the_parts_of_a_report_are_explained() -> None:
 
 
 def model_of(content: dict[str, Any]) -> Any:
-    """Return the class in ``service.schemas`` that a request or response of OpenAPI names, if it is JSON."""
+    """Return the class that a request or response of OpenAPI names, if it is JSON."""
     schema = content.get("content", {}).get("application/json", {}).get("schema", {})
     name = schema.get("$ref", "").rpartition("/")[2] or schema.get("title")
-    return getattr(schemas, name) if name else None
+    return getattr(schemas, name, None) or getattr(chat, name) if name else None
 
 
 def test_the_examples_of_http_have_the_form_of_requests_and_responses(openapi: dict[str, Any]) -> None:

@@ -46,16 +46,16 @@ VENDORS = {
     "limits": r"service\.limits",
     "sqlite3": r"index\.catalogue\w*|service\.keys",
     "tokenizers": r"index\.(e5|tokenizer|unigram)",
-    "fastapi": r"service\.(app|routes)",
-    "starlette": r"service\.(app|guard|headers|refusals|routes|serving)",
+    "fastapi": r"service\.(app|routes\w*)",
+    "starlette": r"service\.(app|events|guard|headers|refusals|routes|serving)",
     "h11": r"service\.serving",
     "uvicorn": r"service\.serving",
 }
 """A vendor's top-level module, and the modules (regular expression) that may know it."""
 
 HTTP_SIDE = (
-    r"service\.(access|admission|app|cli\w*|guard|headers|keys|life|limits|reach|refusals|routes|serving|together|turns"
-    r"|__main__)(\.|$)"
+    r"service\.(access|admission|app|asking|chat|cli\w*|events|guard|headers|keys|life|limits|reach|refusals|routes\w*"
+    r"|serving|together|turns|__main__)(\.|$)"
 )
 """The part of the service that an evaluation has no business with."""
 

@@ -55,6 +55,7 @@ POLICIES: Mapping[tuple[str, str], Scope] = MappingProxyType({
     ("GET", "/openapi.json"): Scope.PUBLIC,
     ("GET", "/metrics"): Scope.ADMIN,
     ("POST", "/v1/ask"): Scope.READ,
+    ("POST", "/v1/ask/batch"): Scope.READ,
     ("POST", "/v1/search"): Scope.READ,
     ("POST", "/v1/chat/completions"): Scope.READ,
     ("GET", "/v1/models"): Scope.READ,

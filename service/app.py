@@ -26,7 +26,7 @@ from service.routes_chat import router as chat_router
 BODY_BYTES = 64 * 2**10
 """Limit of every request body but an upload's."""
 
-QUESTIONS = ("/v1/ask", "/v1/search", "/v1/chat/completions")
+QUESTIONS = ("/v1/ask", "/v1/ask/batch", "/v1/search", "/v1/chat/completions")
 """Calls that wait in the line of questions."""
 
 _STATIC = Path(__file__).parent / "static"

@@ -6,10 +6,12 @@ The event loop only takes requests in and hands answers out. Whatever computes o
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
-from contextlib import nullcontext
+from collections.abc import Generator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,13 +26,15 @@ from index import DEFAULT_COLLECTION, FundstelleError, Library, RawDocument, doc
 from index.errors import DocumentRejected, NotFound
 from index.stored import Listing
 from service import schemas
-from service.answer import AnswerPolicy
+from service.answer import Answer, AnswerPolicy
 from service.asking import Asking
+from service.events import EventStream, frame
 from service.guard import CALLER, Admission
 from service.life import Life
 from service.metrics import EXPOSITION_TYPE, Measured, exposition
+from service.outcome import WrittenSentence
 from service.reach import Question, Reach
-from service.refusals import ProtocolError
+from service.refusals import ProtocolError, said_by
 from service.schemas import ErrorBody, ErrorDetail
 from service.together import Computing
 from service.turns import Turns
@@ -42,6 +46,9 @@ DEADLINE = 30.0
 """Seconds that a request waits for its turn."""
 _SMALL = 2**20
 """Bytes; uploads up to this size wait in memory."""
+BATCH_BYTES = 2**20
+BATCH_AT_ONCE = 4
+"""Questions of one batch that are in the line at a time: it must not fill the line for all others."""
 UPLOAD_BYTES = 64 * 2**20
 """A whole upload; a single file has its own, lower limit."""
 
@@ -115,17 +122,44 @@ async def readyz(request: Request) -> schemas.Health:
     return schemas.Health(status="ready")
 
 
-@router.post("/v1/ask", tags=["questions"], summary="Answer a question with cited evidence", responses=_REFUSALS)
-async def ask(request: Request, body: schemas.AskRequest) -> schemas.AskResponse:
+@router.post(
+    "/v1/ask",
+    tags=["questions"],
+    summary="Answer a question with cited evidence",
+    description="With 'Accept: text/event-stream', the answer comes in parts: 'answer', 'sentence' ..., 'done'.",
+    response_model=schemas.AskResponse,
+    responses=_REFUSALS | {200: {"content": {"text/event-stream": {}}}},
+)
+async def ask(request: Request, body: schemas.AskRequest) -> Response | schemas.AskResponse:
     """Answer a question with cited evidence, or say that the documents do not."""
     state, reach = _state(request), _reach(request)
-    question = Question(body.question, body.collection, body.top_k, body.filters, body.as_of, body.previous)
+    if _wants_events(request):
+        following = await state.questions.follow(lambda: _ask_events(state, reach, body), request.is_disconnected)
+        return EventStream(following, _broken)
+    return await state.questions.run(lambda: _ask(state, reach, body), request.is_disconnected)
 
-    def work() -> schemas.AskResponse:
-        outcome = state.asking.outcome(reach, question, write=body.write)
-        return schemas.ask_response(outcome.answer, outcome.written)
 
-    return await state.questions.run(work, request.is_disconnected)
+@router.post(
+    "/v1/ask/batch",
+    tags=["questions"],
+    summary="Answer several questions",
+    responses=_REFUSALS,
+    max_body_size=BATCH_BYTES,
+)
+async def ask_batch(request: Request, body: schemas.BatchRequest) -> schemas.BatchResponse:
+    """Answer several questions, each in its turn; what refuses one leaves the others alone."""
+    state, reach = _state(request), _reach(request)
+    places = asyncio.Semaphore(BATCH_AT_ONCE)
+
+    async def one(asked: schemas.AskRequest) -> schemas.AskResponse | ErrorBody:
+        async with places:
+            try:
+                return await state.questions.run(lambda: _ask(state, reach, asked), request.is_disconnected)
+            except (ProtocolError, FundstelleError) as error:
+                _, (code, message, hint) = said_by(error)
+                return ErrorBody(error=ErrorDetail(code=code, message=message, hint=hint))
+
+    return schemas.BatchResponse(answers=await asyncio.gather(*(one(asked) for asked in body.questions)))
 
 
 @router.post("/v1/search", tags=["questions"], summary="Find the nearest passages", responses=_REFUSALS)
@@ -306,6 +340,38 @@ async def metrics(request: Request) -> Response:
         await state.reads.run(lambda: exposition(state.library, state.writer, state.measured, lines)),
         media_type=EXPOSITION_TYPE,
     )
+
+
+def _question(body: schemas.AskRequest) -> Question:
+    return Question(body.question, body.collection, body.top_k, body.filters, body.as_of, body.previous)
+
+
+def _ask(state: AppState, reach: Reach, body: schemas.AskRequest) -> schemas.AskResponse:
+    outcome = state.asking.outcome(reach, _question(body), write=body.write)
+    return schemas.ask_response(outcome.answer, outcome.written)
+
+
+def _ask_events(state: AppState, reach: Reach, body: schemas.AskRequest) -> Generator[str]:
+    """Yield an answer as events; the last is the body that would come without them."""
+    with closing(state.asking.steps(reach, _question(body), write=body.write)) as steps:
+        for step in steps:
+            if isinstance(step, Answer):
+                yield frame(schemas.ask_response(step).model_dump_json(), "answer")
+            elif isinstance(step, WrittenSentence):
+                sentence = schemas.WrittenSentenceBody(text=step.text, citations=list(step.citations))
+                yield frame(sentence.model_dump_json(), "sentence")
+            else:
+                yield frame(schemas.ask_response(step.answer, step.written).model_dump_json(), "done")
+
+
+def _wants_events(request: Request) -> bool:
+    kinds = (part.partition(";")[0] for part in request.headers.get("accept", "").split(","))
+    return any(kind.strip().lower() == "text/event-stream" for kind in kinds)
+
+
+def _broken(status: int, detail: tuple[str, str, str]) -> str:
+    code, message, hint = detail
+    return frame(ErrorBody(error=ErrorDetail(code=code, message=message, hint=hint)).model_dump_json(), "error")
 
 
 def _is_large(request: Request) -> bool:

@@ -376,6 +376,25 @@ class AskResponse(BaseModel):
     written: Annotated[WrittenBody | None, Field(description="Null if no answer was to be written.")]
 
 
+class BatchRequest(Body):
+    """Several questions, each with its own terms."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"questions": [{"question": "what did Germany offer France?"}, {"question": "?"}]}]
+        },
+    )
+
+    questions: Annotated[list[AskRequest], Field(min_length=1, max_length=64)]
+
+
+class BatchResponse(BaseModel):
+    """Their answers in the same order; where a question was refused, its error."""
+
+    answers: list[AskResponse | ErrorBody]
+
+
 class VerifyResponse(BaseModel):
     """What became of a quoted place."""
 
@@ -585,3 +604,4 @@ def _rounded(timings: dict[str, float]) -> dict[str, float]:
 
 
 RejectedBody.model_rebuild()
+BatchResponse.model_rebuild()

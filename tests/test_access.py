@@ -33,6 +33,7 @@ CREDENTIALS = (
 
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/ask": {"question": "When does the bridge close?"},
+    "/v1/ask/batch": {"questions": [{"question": "When does the bridge close?"}]},
     "/v1/search": {"query": "bridge"},
     "/v1/chat/completions": {
         "model": "fundstelle",
@@ -117,8 +118,13 @@ def send(world: World, method: str, path: str, credential: str) -> tuple[int, st
 
 
 _PASSED = {(200, ""), (201, ""), (204, "")}
-_WITHOUT_COLLECTION = {("GET", "/v1/documents"), ("GET", "/v1/models"), ("POST", "/v1/citations/verify")}
-"""Calls that name neither a collection nor a document: each sees its own."""
+_WITHOUT_COLLECTION = {
+    ("GET", "/v1/documents"),
+    ("GET", "/v1/models"),
+    ("POST", "/v1/ask/batch"),
+    ("POST", "/v1/citations/verify"),
+}
+"""Calls that name neither a collection nor a document: each sees its own. A batch is refused in its parts."""
 
 
 def expected(method: str, path: str, needed: Scope, credential: str) -> set[tuple[int, str]]:

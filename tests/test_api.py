@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from index import Library
 from service.answer import AnswerPolicy
 from service.app import BODY_BYTES, build_app
+from service.refusals import OPENAI_PATHS
 from service.routes import AppState
 
 
@@ -324,7 +325,8 @@ def test_openapi_is_complete_and_its_examples_hold(client: TestClient) -> None:
             assert call["summary"], (path, method)
             for status, response in call["responses"].items():
                 if int(status) >= 400:
-                    assert response["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorBody"), path
+                    form = "/ChatErrorBody" if path.startswith(OPENAI_PATHS) else "/ErrorBody"
+                    assert response["content"]["application/json"]["schema"]["$ref"].endswith(form), path
     from service import schemas
 
     for name in ("AskRequest", "SearchRequest", "DocumentRequest", "AskResponse", "SearchResponse", "DocumentsAdded"):

@@ -30,39 +30,12 @@ from service.turns import Turns
 from service.writer import Writer
 from tests.browser.chromium import serving
 from tests.conftest import TEXTS
+from tests.writer.told import Endpoint, writer_for
 
 QUESTION = "How much does the repair of the bridge cost?"
 GOOD = "Its repair costs four million euros. [1]\n"
 FALSE = "Its repair costs nine million euros. [1]\n"
 ALSO_GOOD = "The old bridge closes in October. [1]\n"
-
-
-class Endpoint:
-    """A text model that says what it is told, one sentence at a time, and waits before each but the first."""
-
-    model = "told"
-
-    def __init__(self, sentences: Sequence[str]) -> None:
-        self.sentences = sentences
-        self.go = threading.Event()
-        self.go.set()
-        self.ended = threading.Event()
-
-    def complete(self, messages: object) -> Iterator[str]:
-        try:
-            for number, sentence in enumerate(self.sentences):
-                if number:
-                    assert self.go.wait(10)
-                yield sentence
-        finally:
-            self.ended.set()
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def writer_for(endpoint: Endpoint, **more: Any) -> Writer:
-    return Writer(endpoint, **more)  # type: ignore[arg-type]
 
 
 class Service:

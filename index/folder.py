@@ -13,7 +13,7 @@ from index.errors import DataDamaged, DataFolderInUse, DataFolderMissing, Storag
 
 LOCK = "lock"
 INDEX = "index"
-_OURS = re.compile(rf"{LOCK}|{INDEX}|keys\.db(-journal)?|first-key")
+_OURS = re.compile(rf"{LOCK}|{INDEX}|(keys|replies)\.db(-journal)?|first-key")
 """What may lie in a folder before there is a catalogue; keys can be made first."""
 
 

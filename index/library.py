@@ -158,14 +158,24 @@ class Library:
         """Store documents durably without making them searchable yet; :meth:`refresh` does that for many at once."""
         return self._add(documents, collection, publish=False)
 
-    def delete(self, document_id: str) -> None:
+    def delete(self, document_id: str, unchanged: Document | None = None) -> bool:
         """Erase a document and all it ever said; no search that starts after this returns can find it.
+
+        Args:
+            document_id: which.
+            unchanged: what was last read of it; if it has changed since, nothing is erased.
+
+        Returns:
+            Whether it was erased.
 
         Raises:
             NotFound: if there is none of this id.
         """
         with self._changing() as bound:
+            if unchanged is not None and self.document(document_id) != unchanged:
+                return False
             self._publish(self.catalogue.remove([document_id], self._model, bound))
+            return True
 
     def delete_where(self, filters: Filters, collection: str = DEFAULT_COLLECTION) -> list[Document]:
         """Erase the documents of a collection that match, all at once; return them.

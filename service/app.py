@@ -71,8 +71,15 @@ class _Application(FastAPI):
                 stack,
                 allow_origins=sorted(self._state.admission.origins),
                 allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-                expose_headers=["X-Request-ID", "Retry-After"],
+                allow_headers=[
+                    "Authorization",
+                    "Content-Type",
+                    "Idempotency-Key",
+                    "If-Match",
+                    "If-None-Match",
+                    "X-Request-ID",
+                ],
+                expose_headers=["ETag", "Idempotency-Replayed", "Retry-After", "X-Request-ID"],
             )
         return EveryResponse(stack, self._state.life)
 

@@ -60,6 +60,21 @@ PROTOCOL: dict[str, tuple[int, str, str]] = {
         "Leave out tools, functions, sound, pictures, forms of output, and more than one choice.",
     ),
     "model_not_found": (404, "There is no model of this name.", "See 'GET /v1/models' for those there are."),
+    "precondition_failed": (
+        412,
+        "The document is not the one that was meant: it has changed since.",
+        "Read it again, and send the header 'If-Match' with its new tag.",
+    ),
+    "idempotency_conflict": (
+        409,
+        "This key was sent with another request before.",
+        "Make a new 'Idempotency-Key' for each change.",
+    ),
+    "idempotency_in_progress": (
+        409,
+        "A request with this key is being worked on.",
+        "Send it again when the header 'Retry-After' says.",
+    ),
     "body_too_large": (413, "The request is too large.", "Send less at once."),
     "media_type_unsupported": (
         415,

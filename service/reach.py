@@ -6,7 +6,7 @@ found, in the very words of one that never was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -117,10 +117,21 @@ class Reach:
         """Add or update documents."""
         return self._library.add(documents, self.expect(collection))
 
-    def delete(self, document_id: str) -> None:
-        """Remove one document; an id is never given to another document, so it is still the same."""
-        self.document(document_id)
-        self._library.delete(document_id)
+    def delete(self, document_id: str, meant: Callable[[Document], bool] | None = None) -> None:
+        """Remove one document; an id is never given to another document, so it is still the same.
+
+        Args:
+            document_id: which.
+            meant: says whether it is as whoever removes it believes; it is not removed if it changes meanwhile.
+
+        Raises:
+            ProtocolError: if it is not as it was meant.
+        """
+        document = self.document(document_id)
+        if meant is None:
+            self._library.delete(document_id)
+        elif not meant(document) or not self._library.delete(document_id, unchanged=document):
+            raise ProtocolError("precondition_failed")
 
     def delete_where(self, filters: Filters, collection: str) -> list[Document]:
         """Remove the documents of a collection that match."""

@@ -10,7 +10,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -19,10 +19,18 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 
-from index import DEFAULT_COLLECTION, FundstelleError, Library, RawDocument, document_from_bytes, document_from_text
+from index import (
+    DEFAULT_COLLECTION,
+    Document,
+    FundstelleError,
+    Library,
+    RawDocument,
+    document_from_bytes,
+    document_from_text,
+)
 from index.errors import DocumentRejected, NotFound
 from index.stored import Listing
 from service import schemas
@@ -30,12 +38,14 @@ from service.answer import Answer, AnswerPolicy
 from service.asking import Asking
 from service.events import EventStream, frame
 from service.guard import CALLER, Admission
+from service.idempotency import Replies, change_of
 from service.life import Life
 from service.metrics import EXPOSITION_TYPE, Measured, exposition
 from service.outcome import WrittenSentence
 from service.reach import Question, Reach
 from service.refusals import ProtocolError, said_by
 from service.schemas import ErrorBody, ErrorDetail
+from service.tags import is_known, is_meant, tag_of
 from service.together import Computing
 from service.turns import Turns
 
@@ -68,6 +78,16 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         (507, "Disk full or failing: nothing was written"),
     )
 }
+_KNOWN: dict[int | str, dict[str, Any]] = {304: {"description": "The reader has it already"}}
+_CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ErrorBody, "description": "In conflict with another"}}
+
+
+def _header_parameter(name: str, description: str) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": 255}
+    return {"parameters": [{"name": name, "in": "header", "description": description, "schema": schema}]}
+
+
+_IDEMPOTENT = _header_parameter("Idempotency-Key", "1 to 255 characters: sent again, it is answered again.")
 _DOCUMENT_ID = Annotated[str, Path(min_length=1, max_length=64, examples=["5f0c1d2e3a4b5c6d"])]
 
 
@@ -88,6 +108,11 @@ class AppState:
     life: Life = field(default_factory=Life)
     measured: Measured = field(default_factory=Measured)
     admission: Admission = field(default_factory=Admission)
+    replies: Replies = field(init=False)
+    """Answers of changes that were sent with a key."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "replies", Replies(self.library.folder))
 
     @property
     def asking(self) -> Asking:
@@ -186,9 +211,11 @@ async def verify_citation(request: Request, receipt: schemas.ReceiptBody) -> sch
     summary="Add or update documents",
     description="JSON for one document given as text, or multipart/form-data with one or more fields 'file'. "
     "When it returns, the documents are durable and searchable. A file of the same name replaces the earlier one.",
-    responses=_REFUSALS,
+    response_model=schemas.DocumentsAdded,
+    responses=_REFUSALS | _CONFLICT,
     max_body_size=UPLOAD_BYTES,
-    openapi_extra={
+    openapi_extra=_IDEMPOTENT
+    | {
         "requestBody": {
             "required": True,
             "content": {
@@ -207,26 +234,28 @@ async def verify_citation(request: Request, receipt: schemas.ReceiptBody) -> sch
         }
     },
 )
-async def add_documents(request: Request) -> schemas.DocumentsAdded:
+async def add_documents(request: Request) -> Response:
     """Add or update documents given as JSON or as files."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"application/json", "multipart/form-data"}:
         raise ProtocolError("media_type_unsupported")
-    reach, writes = _reach(request), _state(request).writes
+    reach = _reach(request)
     async with _state(request).uploads.place() if _is_large(request) else nullcontext():
         if kind == "application/json":
             body = await request.body()
-            return await writes.run(lambda: _add_json(reach, body))
+            return await _once(request, 201, [body], lambda: _add_json(reach, body))
         async with request.form(max_files=1000, max_fields=10) as form:
             files = [
                 (part.filename or "", await part.read())
                 for part in form.getlist("file")
                 if isinstance(part, UploadFile)
             ]
-            collection = form.get("collection", DEFAULT_COLLECTION)
+            collection = str(form.get("collection", DEFAULT_COLLECTION))
         if not files:
             raise ProtocolError("request_invalid")
-        return await writes.run(lambda: _add_files(reach, files, str(collection)))
+        names = [collection, *(name for name, _ in files)]
+        parts = [*(name.encode("utf-8", "surrogatepass") for name in names), *(data for _, data in files)]
+        return await _once(request, 201, parts, lambda: _add_files(reach, files, collection))
 
 
 @router.get("/v1/documents", tags=["documents"], summary="List documents", responses=_REFUSALS)
@@ -252,11 +281,18 @@ async def list_documents(
     )
 
 
-@router.get("/v1/documents/{document_id}", tags=["documents"], summary="One document", responses=_REFUSALS)
-async def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.DocumentBody:
+@router.get(
+    "/v1/documents/{document_id}",
+    tags=["documents"],
+    summary="One document",
+    response_model=schemas.DocumentBody,
+    responses=_REFUSALS | _KNOWN,
+)
+async def get_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
     """Describe one document."""
     reach = _reach(request)
-    return schemas.document_body(await _state(request).reads.run(lambda: reach.document(document_id)))
+    document = await _state(request).reads.run(lambda: reach.document(document_id))
+    return _unless_known(request, Response(_shown(document), media_type="application/json"))
 
 
 @router.get(
@@ -264,7 +300,8 @@ async def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.D
     tags=["documents"],
     summary="A document's text, exactly as cited",
     response_class=PlainTextResponse,
-    responses={
+    responses=_KNOWN
+    | {
         404: {
             "description": "Not found",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},
@@ -275,11 +312,11 @@ async def get_document(request: Request, document_id: _DOCUMENT_ID) -> schemas.D
         },
     },
 )
-async def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResponse:
+async def get_text(request: Request, document_id: _DOCUMENT_ID) -> Response:
     """Return a document's text, exactly as cited."""
     reach = _reach(request)
     _, text = await _state(request).reads.run(lambda: reach.text(document_id))
-    return PlainTextResponse(text)
+    return _unless_known(request, PlainTextResponse(text))
 
 
 @router.get(
@@ -290,6 +327,7 @@ async def get_text(request: Request, document_id: _DOCUMENT_ID) -> PlainTextResp
     responses={
         200: {"description": "The file", "content": {"application/octet-stream": {}}},
         **{status: _REFUSALS[status] for status in (404, 422)},
+        **_KNOWN,
     },
 )
 async def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
@@ -297,7 +335,7 @@ async def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
     reach = _reach(request)
     document, data = await _state(request).reads.run(lambda: reach.original(document_id))
     name = PurePosixPath(document.source).name
-    return Response(
+    response = Response(
         data,
         media_type="application/octet-stream",
         headers={
@@ -305,6 +343,7 @@ async def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
             "Content-Security-Policy": "default-src 'none'; sandbox",
         },
     )
+    return _unless_known(request, response)
 
 
 @router.delete(
@@ -312,23 +351,38 @@ async def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
     status_code=204,
     tags=["documents"],
     summary="Remove a document",
-    responses=_REFUSALS,
+    openapi_extra=_header_parameter("If-Match", "Tags of which the document must have one; else 412."),
+    responses=_REFUSALS | {412: {"model": ErrorBody, "description": "Not as it was meant"}},
 )
 async def delete_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
     """Remove a document."""
     reach = _reach(request)
-    await _state(request).writes.run(lambda: reach.delete(document_id))
+    expected = _header(request, "if-match")
+
+    def meant(document: Document) -> bool:
+        return is_meant(tag_of(_shown(document)), expected or "")
+
+    await _state(request).writes.run(lambda: reach.delete(document_id, None if expected is None else meant))
     return Response(status_code=204)
 
 
 @router.post(
-    "/v1/documents/delete", tags=["documents"], summary="Remove all documents that match", responses=_REFUSALS
+    "/v1/documents/delete",
+    tags=["documents"],
+    summary="Remove all documents that match",
+    response_model=schemas.DocumentsDeleted,
+    openapi_extra=_IDEMPOTENT,
+    responses=_REFUSALS | _CONFLICT,
 )
-async def delete_documents(request: Request, body: schemas.DeleteRequest) -> schemas.DocumentsDeleted:
+async def delete_documents(request: Request, body: schemas.DeleteRequest) -> Response:
     """Remove all documents of a collection that match, at once."""
     reach = _reach(request)
-    removed = await _state(request).writes.run(lambda: reach.delete_where(body.filters, body.collection))
-    return schemas.DocumentsDeleted(deleted=len(removed), generation=reach.generation)
+
+    def work() -> schemas.DocumentsDeleted:
+        removed = reach.delete_where(body.filters, body.collection)
+        return schemas.DocumentsDeleted(deleted=len(removed), generation=reach.generation)
+
+    return await _once(request, 200, [await request.body()], work)
 
 
 @router.get("/metrics", tags=["operation"], summary="Figures for Prometheus", response_class=PlainTextResponse)
@@ -372,6 +426,43 @@ def _wants_events(request: Request) -> bool:
 def _broken(status: int, detail: tuple[str, str, str]) -> str:
     code, message, hint = detail
     return frame(ErrorBody(error=ErrorDetail(code=code, message=message, hint=hint)).model_dump_json(), "error")
+
+
+async def _once(request: Request, status: int, parts: Sequence[bytes], make: Callable[[], BaseModel]) -> Response:
+    """Make a change in its turn and answer; if its key was sent before, answer as then.
+
+    Args:
+        parts: all that the call was given.
+    """
+    state, caller = _state(request), request.scope[CALLER].id
+    key = _header(request, "idempotency-key")
+    if key is None:
+        body = await state.writes.run(lambda: make().model_dump_json().encode())
+        return Response(body, status, media_type="application/json")
+    path = str(request.scope["path"]).encode()
+    body, again = await state.writes.run(
+        lambda: state.replies.once(change_of(caller, key, path, *parts), lambda: make().model_dump_json().encode())
+    )
+    headers = {"Idempotency-Replayed": "true"} if again else None
+    return Response(body, status, headers, "application/json")
+
+
+def _shown(document: Document) -> bytes:
+    return schemas.document_body(document).model_dump_json().encode()
+
+
+def _unless_known(request: Request, response: Response) -> Response:
+    """Return ``response`` with its tag, or nothing but that if the reader has it already."""
+    tag = tag_of(bytes(response.body))
+    if is_known(tag, _header(request, "if-none-match")):
+        return Response(status_code=304, headers={"ETag": tag})
+    response.headers["ETag"] = tag
+    return response
+
+
+def _header(request: Request, name: str) -> str | None:
+    given = request.headers.getlist(name)
+    return ", ".join(given) if given else None
 
 
 def _is_large(request: Request) -> bool:

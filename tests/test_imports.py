@@ -44,7 +44,7 @@ VENDORS = {
     "sentencex": r"index\.sentences",
     "simplemma": r"service\.dictionary",
     "limits": r"service\.limits",
-    "sqlite3": r"index\.catalogue\w*|service\.keys",
+    "sqlite3": r"index\.catalogue\w*|service\.(idempotency|keys)",
     "tokenizers": r"index\.(e5|tokenizer|unigram)",
     "fastapi": r"service\.(app|routes\w*)",
     "starlette": r"service\.(app|events|guard|headers|refusals|routes|serving)",
@@ -54,8 +54,8 @@ VENDORS = {
 """A vendor's top-level module, and the modules (regular expression) that may know it."""
 
 HTTP_SIDE = (
-    r"service\.(access|admission|app|asking|chat|cli\w*|events|guard|headers|keys|life|limits|reach|refusals|routes\w*"
-    r"|serving|together|turns|__main__)(\.|$)"
+    r"service\.(access|admission|app|asking|chat|cli\w*|events|guard|headers|idempotency|keys|life|limits|reach|refusals|routes\w*"
+    r"|serving|tags|together|turns|__main__)(\.|$)"
 )
 """The part of the service that an evaluation has no business with."""
 

@@ -70,8 +70,8 @@ COMPILE = $(BIN)/uv pip compile --quiet $(if $(UPGRADE),--upgrade) --no-build --
 # Not after set-up: a dependency that is not locked yet must not stop the lock from being written.
 lock: ## write requirements/*.lock anew (UPGRADE=1 for newer versions)
 	@test -x $(BIN)/uv || $(MAKE) setup
-	$(COMPILE) pyproject.toml --extra eval --group dev -c requirements/torch.in -o requirements/dev.lock
-	$(COMPILE) pyproject.toml -c requirements/dev.lock -c requirements/torch.in -o requirements/runtime.lock
+	$(COMPILE) pyproject.toml --extra eval --extra mcp --group dev -c requirements/torch.in -o requirements/dev.lock
+	$(COMPILE) pyproject.toml --extra mcp -c requirements/dev.lock -c requirements/torch.in -o requirements/runtime.lock
 	$(COMPILE) --group build -c requirements/dev.lock -o requirements/build.lock
 
 bench: setup ## measure embedding, serving and quality; results in eval/results/

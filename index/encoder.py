@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -224,6 +224,12 @@ def check_golden_vectors(encoder: Encoder) -> None:
         raise ModelUnavailable("model_damaged", f"The embedded model computes wrong vectors (cosine {worst:.3f}).")
 
 
+_PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
+_CONFIGURATIONS = ("config.json", "modules.json")
+_IMPORTED = {"type": "sentence_transformers.", "activation_function": "torch.nn."}
+"""Keys whose dotted values sentence-transformers imports, and where from it may."""
+
+
 def check_model_folder(folder: Path) -> None:
     """Refuse a model folder that carries code, or weights in a format that can.
 
@@ -235,10 +241,32 @@ def check_model_folder(folder: Path) -> None:
     for file in folder.rglob("*"):
         if file.suffix == ".py":
             raise ModelUnavailable("model_refused", f"The model carries code of its own ('{file.name}').")
-        if file.name.endswith("config.json") and "auto_map" in _read_json(file):
-            raise ModelUnavailable("model_refused", "The model's configuration asks for code of its own.")
+        if file.suffix in _PICKLED and not list(file.parent.glob("*.safetensors")):
+            # sentence-transformers falls back to them, part by part.
+            raise ModelUnavailable("model_refused", f"Weights of the model are pickled ('{file.name}').")
+        if file.suffix == ".json" and file.name.endswith(_CONFIGURATIONS):
+            for name in _foreign_code_in(file):
+                raise ModelUnavailable("model_refused", f"The model's '{file.name}' asks for other code ('{name}').")
     if not list(folder.rglob("*.safetensors")):
         raise ModelUnavailable("model_refused", "The model has no weights in safetensors format.")
+
+
+def _foreign_code(content: object) -> Iterator[str]:
+    """Yield the names in a model's configuration that would be imported from anywhere but the library itself."""
+    if isinstance(content, list):
+        for each in content:
+            yield from _foreign_code(each)
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            if key == "auto_map":
+                yield key
+            elif key in _IMPORTED and isinstance(value, str) and "." in value:
+                if not value.startswith(_IMPORTED[key]):
+                    yield value
+            elif key == "types" and isinstance(value, dict):  # the parts of a router
+                yield from _foreign_code([{"type": each} for each in value.values()])
+            else:
+                yield from _foreign_code(value)
 
 
 def model_fingerprint(folder: Path, memos: Path) -> str:
@@ -272,9 +300,8 @@ def model_fingerprint(folder: Path, memos: Path) -> str:
     return fingerprint
 
 
-def _read_json(file: Path) -> dict[str, object]:
+def _foreign_code_in(file: Path) -> list[str]:
     try:
-        content = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        return list(_foreign_code(json.loads(file.read_text("utf-8"))))
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelUnavailable("model_damaged", f"The model's '{file.name}' cannot be read.") from error
-    return content if isinstance(content, dict) else {}

@@ -165,7 +165,21 @@ def test_a_model_that_cannot_be_had_is_a_clear_error(
     assert error.value.code == "model_unavailable"
 
 
-@pytest.mark.parametrize("harm", ["code", "auto_map", "pickle", "empty"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "code",
+        "auto_map",
+        "nested auto_map",
+        "pickle",
+        "pickled part",
+        "module",
+        "routed",
+        "activation",
+        "deep",
+        "empty",
+    ],
+)
 def test_model_folders_that_could_run_code_are_refused(folder: Path, tmp_path: Path, harm: str) -> None:
     copy = tmp_path / "model"
     copy.mkdir()
@@ -176,11 +190,39 @@ def test_model_folders_that_could_run_code_are_refused(folder: Path, tmp_path: P
         (copy / "modeling.py").write_text("raise SystemExit")
     elif harm == "auto_map":
         (copy / "config.json").write_text('{"auto_map": {"AutoModel": "modeling.Model"}}')
+    elif harm == "nested auto_map":
+        (copy / "config.json").write_text('{"text_config": {"auto_map": {"AutoModel": "modeling.Model"}}}')
+    elif harm == "module":
+        (copy / "modules.json").write_text('[{"idx": 0, "name": "0", "path": "", "type": "shelve.Shelf"}]')
+    elif harm == "routed":
+        (copy / "router_config.json").write_text('{"types": {"0": "shelve.Shelf"}, "structure": {"query": ["0"]}}')
+    elif harm in {"activation", "pickled part"}:
+        (copy / "2_Dense").mkdir()
+        if harm == "activation":
+            (copy / "2_Dense" / "config.json").write_text('{"activation_function": "torch.hub.load"}')
+        else:
+            (copy / "2_Dense" / "pytorch_model.bin").touch()
+    elif harm == "deep":
+        (copy / "config.json").write_text("[" * 100_000)
     elif harm == "pickle":
         (copy / "model.safetensors").unlink()
         (copy / "pytorch_model.bin").touch()
     with pytest.raises(ModelUnavailable):
         check_model_folder(copy)
+
+
+def test_a_model_folder_as_people_have_them_is_taken(tmp_path: Path) -> None:
+    """With pickled weights beside the safe ones, parts of the library, and an activation."""
+    library, activation = "sentence_transformers.models", "torch.nn.modules.activation.Tanh"
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "activation_function": "gelu_new"}')
+    (tmp_path / "modules.json").write_text(f'[{{"type": "{library}.Transformer"}}, {{"type": "{library}.Dense"}}]')
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "a.b"}}')
+    (tmp_path / "2_Dense").mkdir()
+    (tmp_path / "2_Dense" / "config.json").write_text(f'{{"activation_function": "{activation}"}}')
+    for part in (tmp_path, tmp_path / "2_Dense"):
+        (part / "model.safetensors").touch()
+        (part / "pytorch_model.bin").touch()
+    check_model_folder(tmp_path)
 
 
 def test_the_fingerprint_follows_content_not_time(folder: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ COPY --from=build /opt/fundstelle /opt/fundstelle
 RUN mkdir --mode=1777 /data
 ENV PATH=/opt/fundstelle/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 \
-    FUNDSTELLE_MODELS_DIR=/opt/fundstelle/models FUNDSTELLE_DATA=/data
+    FUNDSTELLE_MODELS_DIR=/opt/fundstelle/models FUNDSTELLE_DATA=/data TMPDIR=/data
 VOLUME /data
 USER 65534:65534
 EXPOSE 8000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from index import FundstelleError
+from index.errors import StorageUnavailable
 from service.errors import PROTOCOL
 from service.guard import Guard
 from service.headers import BY_STATUS, EveryResponse
@@ -111,6 +113,13 @@ def _add_error_handlers(app: FastAPI) -> None:
         code = BY_STATUS.get(error.status_code, "request_invalid")
         _, message, hint = PROTOCOL[code]
         return refusal(error.status_code, code, message, hint, error.headers)
+
+    @app.exception_handler(OSError)
+    async def no_room(request: Request, error: OSError) -> JSONResponse:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise error
+        # Of the folder for temporary files, where large uploads wait: the library reports its own disk.
+        return await refused(request, StorageUnavailable("storage_full", f"There is no room: {error.strerror}."))
 
     @app.exception_handler(Exception)
     async def broken(request: Request, error: Exception) -> JSONResponse:

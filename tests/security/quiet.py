@@ -127,9 +127,9 @@ def live(folder: Path, control: str | None = None) -> Seen:
         run("ask", "what did Germany offer France?", "--data", str(data))
         run("verify", "--data", str(data))
         run("backup", str(folder / "copy"), "--data", str(data))
-    with _served(command, data, environment) as (address, log):
+    with served(command, data, environment) as (address, log):
         try:
-            answered = _ask_everything(address)
+            answered = ask_everything(address)
         except BaseException:
             print(log.read_text("utf-8")[-4000:], file=sys.stderr)
             raise
@@ -140,7 +140,7 @@ def live(folder: Path, control: str | None = None) -> Seen:
 
 
 @contextmanager
-def _served(command: list[str], data: Path, environment: dict[str, str]) -> Iterator[tuple[str, Path]]:
+def served(command: list[str], data: Path, environment: dict[str, str]) -> Iterator[tuple[str, Path]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -169,7 +169,7 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise RuntimeError(f"the service was not ready: {log.read_text('utf-8')[-2000:]}")
 
 
-def _ask_everything(address: str) -> int:
+def ask_everything(address: str) -> int:
     """Send one of everything; return how many were answered as they should be."""
     text = "The old bridge closes in October.\n\nIts repair costs four million euros.\n\nA ferry carries people."
     article = article_of(text)

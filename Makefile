@@ -18,7 +18,7 @@ XQUAD ?= ../shared/data/xquad-dev
 NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-hostile bench-load bench-scale bench-security bench-writer image clean
+.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-hostile bench-load bench-scale bench-security bench-writer image sbom clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,12 @@ lock: ## write requirements/*.lock anew (UPGRADE=1 for newer versions)
 	$(COMPILE) pyproject.toml --extra eval --extra mcp --group dev -c requirements/torch.in -o requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra mcp -c requirements/dev.lock -c requirements/torch.in -o requirements/runtime.lock
 	$(COMPILE) --group build -c requirements/dev.lock -o requirements/build.lock
+
+# Of the image and of every installation from the lock: names, versions and hashes.
+sbom: setup ## write dist/sbom.cdx.json: what an installation consists of, in the form of CycloneDX
+	@mkdir -p dist
+	@cat requirements/runtime.lock requirements/torch.in | PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements \
+	  --pyproject pyproject.toml --output-reproducible --output-format JSON --output-file dist/sbom.cdx.json -
 
 bench: setup ## measure embedding, serving and quality; results in eval/results/
 	$(BIN)/python -m eval.bench_embedding

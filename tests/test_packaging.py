@@ -7,6 +7,7 @@ with a null control: a made-up input that breaks it and has to be reported.
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import shutil
@@ -29,7 +30,7 @@ LOCKS = ["build.lock", "dev.lock", "runtime.lock"]
 COMMANDS = {
     "help", "setup", "demo", "serve", "test", "lint", "check", "fmt", "lock", "bench", "image",
     "clean", "bench-browser", "bench-durability", "bench-hostile", "bench-load", "bench-scale",
-    "bench-security", "bench-writer",
+    "bench-security", "bench-writer", "sbom",
 }  # fmt: skip
 
 FLOORS = {
@@ -199,6 +200,18 @@ def test_what_pytorch_requires_is_locked() -> None:
     applying = [one for one in installed if not one.marker or one.marker.evaluate({"extra": ""})]
     named = {Requirement(one).name for one in stated["requires-dist"]}
     assert {one.name for one in applying if not CUDA.match(one.name)} <= named
+
+
+@pytest.mark.slow
+def test_the_bill_of_materials_has_what_the_lock_has() -> None:
+    subprocess.run(["make", "sbom"], cwd=ROOT, check=True, capture_output=True, timeout=200)
+    parts = json.loads((ROOT / "dist" / "sbom.cdx.json").read_text("utf-8"))["components"]
+    listed = {part["name"]: Version(part["version"]) for part in parts}
+    assert listed == pins(lock_text("runtime.lock")) | pins(lock_text("torch.in"))
+    hashes = {
+        each["content"] for part in parts for place in part["externalReferences"] for each in place.get("hashes", [])
+    }
+    assert hashes == set(re.findall(r"--hash=sha256:([0-9a-f]{64})", lock_text("runtime.lock")))
 
 
 def test_no_file_names_a_place_of_one_machine_or_a_registry() -> None:

@@ -32,7 +32,13 @@ BREAKS = ("root", "write", "network")
 SCRATCH, GROWS = "1m", "2g"
 """Sizes of ``/tmp``, which nothing needs where TMPDIR is ``/data``, as in the image, and of ``/data``."""
 NOBODY = 65534
-SUITE = ("tests/test_api.py", "tests/test_api_life.py", "tests/test_access.py", "tests/test_chat.py", "tests/test_parts.py")
+SUITE = (
+    "tests/test_api.py",
+    "tests/test_api_life.py",
+    "tests/test_access.py",
+    "tests/test_chat.py",
+    "tests/test_parts.py",
+)
 _LOOPBACK_UP = (0x8913, 0x8914, 0x1)  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP
 _BUILD = """
 set -eu

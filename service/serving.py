@@ -8,9 +8,11 @@ still takes what comes, then ends what it began.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import socket
+import struct
 import time
 from collections import Counter
 from contextlib import suppress
@@ -39,6 +41,9 @@ DRAIN_SECONDS = 1.0
 """Between saying that the service ends and closing the door."""
 HALF_SECONDS = 2.0
 """In which the rest of a body has to come once the service ends."""
+KNOCK_SECONDS = 0.05
+"""In which a connection that is being made has to be there once no new ones are let in."""
+_SO_ATTACH_FILTER = 26
 LAST_SECONDS = 0.3
 """Between closing the door and closing idle connections."""
 END_SECONDS = 8
@@ -168,6 +173,10 @@ class Farewell(uvicorn.Server):
         last: list[socket.socket] = []
         for server in self.servers:
             for listening in server.sockets:
+                _let_nobody_knock(listening.fileno())
+        await asyncio.sleep(KNOCK_SECONDS)  # who has knocked may come in
+        for server in self.servers:
+            for listening in server.sockets:
                 with socket.socket(fileno=os.dup(listening.fileno())) as door, suppress(OSError):
                     door.setblocking(False)
                     while True:
@@ -179,6 +188,22 @@ class Farewell(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         return PatientProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+def _let_nobody_knock(listening: int) -> None:
+    """Have the kernel ignore new connections, which then find the door closed, not open for a moment too long.
+
+    Between taking the last connection and closing the door another one could come: its client would be connected,
+    send its request, and be reset. A filter (``SO_ATTACH_FILTER``, of Linux) that drops what begins a connection
+    leaves no such moment; clients repeat it after a second.
+    """
+    drop_syn = b"".join(
+        struct.pack("HBBI", *step)
+        for step in ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+    )  # flags of TCP; with SYN: nothing of it; else all of it
+    program = ctypes.create_string_buffer(drop_syn)
+    with suppress(OSError), socket.socket(fileno=os.dup(listening)) as door:
+        door.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 4, ctypes.addressof(program)))
 
 
 def configured(app: ASGIApp, host: str, port: int, **more: Any) -> uvicorn.Config:

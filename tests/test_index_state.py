@@ -269,10 +269,11 @@ def test_memory_is_given_back_once_after_changes(monkeypatch: pytest.MonkeyPatch
 
 
 def figures(text: str) -> dict[str, float]:
-    """Return what a monitoring system reads, by name and labels."""
+    """Return what a monitoring system reads of the index, by name and labels."""
     found: dict[str, float] = {}
     for family in text_string_to_metric_families(text):
-        assert family.type == "gauge", family
+        if family.type != "gauge" or family.name.startswith("fundstelle_work_"):  # of what is asked of it
+            continue
         assert family.documentation.endswith(".") or "1 while" in family.documentation
         for sample in family.samples:
             labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))

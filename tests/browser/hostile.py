@@ -76,7 +76,7 @@ places => {
     'SECTION', 'ARTICLE', 'DIV', 'SPAN', 'P', 'H1', 'H2', 'H3', 'A', 'IMG', 'BUTTON', 'FORM', 'LABEL', 'INPUT',
     'TEXTAREA', 'SELECT', 'OPTION', 'OPTGROUP', 'UL', 'OL', 'LI', 'DIALOG', 'FIGURE', 'FIGCAPTION', 'BLOCKQUOTE',
     'CITE', 'BDI', 'Q', 'I', 'STRONG', 'MARK', 'DETAILS', 'SUMMARY', 'PROGRESS', 'NOSCRIPT']);
-  const once = { SCRIPT: 1, IMG: 1, FORM: 3, DIALOG: 1, A: 6, TITLE: 1 };
+  const once = { SCRIPT: 1, IMG: 1, FORM: 4, DIALOG: 2, A: 6, TITLE: 1 };
   const harmful =
     /^(on|style$|srcdoc|formaction|action|background|ping|poster|srcset|xlink|is$|shadowroot|popover|name$)/;
   const own = ['#ask', '#documents', '#history'];

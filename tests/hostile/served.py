@@ -24,16 +24,16 @@ from unittest import mock
 import index
 from index import sandbox
 from index.errors import DocumentRejected
-from index.library import Library
 from index.records import RawDocument
 from index.sandbox import Limits
+from index.view import View
 from tests.tiny import TinyEncoder
 
 TIGHT = Limits(cpu_seconds=3, cpu_seconds_a_mebibyte=0.25)
 _FREE = Limits(cpu_seconds=600, wall_factor=10, memory=2**36)
 _KEPT: list[object] = []
 _read = index.document_from_bytes
-_text = Library.text
+_text = View.text
 
 
 def _crash(source: str, data: bytes, *rest: Any) -> RawDocument:
@@ -66,8 +66,8 @@ def _crowd(source: str, data: bytes, *rest: Any) -> RawDocument:
     return _read(source, data, *rest)
 
 
-def _misquoted(library: Library, document_id: str) -> str:
-    return " " + _text(library, document_id)
+def _misquoted(view: View, document_id: str) -> str:
+    return " " + _text(view, document_id)
 
 
 READERS: dict[str, Callable[..., RawDocument]] = {
@@ -92,7 +92,7 @@ def main() -> None:
         mock.patch("index.load.document_from_bytes", reader).start()
         mock.patch("index.document_from_bytes", reader, create=True).start()
     if options.control == "misquote":
-        mock.patch.object(Library, "text", _misquoted).start()
+        mock.patch.object(View, "text", _misquoted).start()
     from service.cli import app
 
     app()

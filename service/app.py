@@ -21,6 +21,7 @@ from index.errors import StorageUnavailable
 from service.errors import PROTOCOL
 from service.guard import Guard
 from service.headers import BY_STATUS, EveryResponse
+from service.openapi import TAGS, complete
 from service.refusals import ProtocolError, refusal, refusal_of
 from service.routes import AppState, router
 from service.routes_chat import router as chat_router
@@ -42,6 +43,9 @@ def build_app(state: AppState) -> FastAPI:
         title="Fundstelle",
         version=version("fundstelle"),
         description="Answers questions from your documents and proves every answer: document, place, quote.",
+        license_info={"name": "MIT", "identifier": "MIT"},
+        openapi_tags=TAGS,
+        generate_unique_id_function=lambda route: route.name,
         max_body_size=BODY_BYTES,
         docs_url=None,
         redoc_url=None,
@@ -63,6 +67,13 @@ class _Application(FastAPI):
     def __init__(self, state: AppState, **settings: Any) -> None:
         super().__init__(**settings)
         self._state = state
+        self._described: dict[bool, dict[str, Any]] = {}
+
+    def openapi(self) -> dict[str, Any]:
+        key_needed = self._state.admission.keys.required()
+        if key_needed not in self._described:
+            self._described[key_needed] = complete(super().openapi(), key_needed=key_needed)
+        return self._described[key_needed]
 
     def build_middleware_stack(self) -> ASGIApp:
         lines = {("POST", path): self._state.questions for path in QUESTIONS}

@@ -22,7 +22,7 @@ from service.asking import Outcome
 from service.followup import searched_query
 from service.outcome import WrittenSentence
 from service.refusals import ProtocolError
-from service.schemas import AskResponse, ask_response
+from service.schemas import ANSWER_EXAMPLE, AskResponse, ask_response
 
 MODEL = "fundstelle"
 NOT_SAID = {"en": "The documents do not say.", "de": "Die Dokumente sagen dazu nichts."}
@@ -100,6 +100,28 @@ class Usage(BaseModel):
 
 class ChatResponse(BaseModel):
     """An answer as a chat completion; ``fundstelle`` is the same as :class:`AskResponse`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "chatcmpl-2b6e9d0c1f2a394857b6e9d0",
+                    "object": "chat.completion",
+                    "created": 1767225600,
+                    "model": MODEL,
+                    "choices": [
+                        {
+                            "index": 0,
+                            "message": {"role": "assistant", "content": f"{ANSWER_EXAMPLE['answer']} [1]"},
+                            "finish_reason": "stop",
+                        }
+                    ],
+                    "usage": {"prompt_tokens": 8, "completion_tokens": 34, "total_tokens": 42},
+                    "fundstelle": ANSWER_EXAMPLE,
+                }
+            ]
+        }
+    )
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"

@@ -79,6 +79,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     )
 }
 _KNOWN: dict[int | str, dict[str, Any]] = {304: {"description": "The reader has it already"}}
+_EVENTS_EXAMPLE = 'event: answer\ndata: {"question": "...", ...}\n\nevent: done\ndata: {"question": "...", ...}\n\n'
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENTS_EXAMPLE}}}
+}
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ErrorBody, "description": "In conflict with another"}}
 
 
@@ -88,7 +92,10 @@ def _header_parameter(name: str, description: str) -> dict[str, Any]:
 
 
 _IDEMPOTENT = _header_parameter("Idempotency-Key", "1 to 255 characters: sent again, it is answered again.")
-_DOCUMENT_ID = Annotated[str, Path(min_length=1, max_length=64, examples=["5f0c1d2e3a4b5c6d"])]
+_UNLESS_KNOWN = _header_parameter("If-None-Match", "Tags the reader has: with one of them, 304.")
+_DOCUMENT_ID = Annotated[
+    str, Path(min_length=1, max_length=64, description="'id' of a document.", examples=["5f0c1d2e3a4b5c6d"])
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,7 @@ async def readyz(request: Request) -> schemas.Health:
     summary="Answer a question with cited evidence",
     description="With 'Accept: text/event-stream', the answer comes in parts: 'answer', 'sentence' ..., 'done'.",
     response_model=schemas.AskResponse,
-    responses=_REFUSALS | {200: {"content": {"text/event-stream": {}}}},
+    responses=_REFUSALS | _EVENTS,
 )
 async def ask(request: Request, body: schemas.AskRequest) -> Response | schemas.AskResponse:
     """Answer a question with cited evidence, or say that the documents do not."""
@@ -189,7 +196,7 @@ async def ask_batch(request: Request, body: schemas.BatchRequest) -> schemas.Bat
 
 @router.post("/v1/search", tags=["questions"], summary="Find the nearest passages", responses=_REFUSALS)
 async def search(request: Request, body: schemas.SearchRequest) -> schemas.SearchResponse:
-    """Find the nearest passages."""
+    """Find the passages nearest to a query, without the decision whether they answer it."""
     query = Question(body.query, body.collection, body.top_k, body.filters, body.as_of)
     reach = _reach(request)
     return await _state(request).questions.run(
@@ -228,7 +235,8 @@ async def verify_citation(request: Request, receipt: schemas.ReceiptBody) -> sch
                             "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
                             "collection": {"type": "string", "default": DEFAULT_COLLECTION},
                         },
-                    }
+                    },
+                    "example": {"file": ["(what is in the file)"], "collection": DEFAULT_COLLECTION},
                 },
             },
         }
@@ -261,12 +269,12 @@ async def add_documents(request: Request) -> Response:
 @router.get("/v1/documents", tags=["documents"], summary="List documents", responses=_REFUSALS)
 async def list_documents(
     request: Request,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
-    collection: Annotated[schemas.CollectionName | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="How many at most.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=64, description="'next_cursor' of the page before.")] = None,
+    collection: Annotated[schemas.CollectionName | None, Query(description="One collection instead of all.")] = None,
     q: Annotated[str, Query(max_length=255, description="Part of the source or the title.")] = "",
-    language: Annotated[str | None, Query(max_length=16)] = None,
-    format_: Annotated[str | None, Query(alias="format", max_length=16)] = None,
+    language: Annotated[str | None, Query(max_length=16, description="ISO 639 code, 'und' for none.")] = None,
+    format_: Annotated[str | None, Query(alias="format", max_length=16, description="How they were read.")] = None,
 ) -> schemas.DocumentList:
     """List documents, a page at a time."""
     wanted = {"language": language, "format": format_}
@@ -286,10 +294,11 @@ async def list_documents(
     tags=["documents"],
     summary="One document",
     response_model=schemas.DocumentBody,
+    openapi_extra=_UNLESS_KNOWN,
     responses=_REFUSALS | _KNOWN,
 )
 async def get_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
-    """Describe one document."""
+    """Describe one document, without its text."""
     reach = _reach(request)
     document = await _state(request).reads.run(lambda: reach.document(document_id))
     return _unless_known(request, Response(_shown(document), media_type="application/json"))
@@ -300,8 +309,10 @@ async def get_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
     tags=["documents"],
     summary="A document's text, exactly as cited",
     response_class=PlainTextResponse,
+    openapi_extra=_UNLESS_KNOWN,
     responses=_KNOWN
     | {
+        200: {"content": {"text/plain": {"example": "The bridge over the Tess closes on 5 October."}}},
         404: {
             "description": "Not found",
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},
@@ -313,7 +324,7 @@ async def get_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
     },
 )
 async def get_text(request: Request, document_id: _DOCUMENT_ID) -> Response:
-    """Return a document's text, exactly as cited."""
+    """Return the text that offsets count in: Unicode code points, line ends as they are."""
     reach = _reach(request)
     _, text = await _state(request).reads.run(lambda: reach.text(document_id))
     return _unless_known(request, PlainTextResponse(text))
@@ -324,6 +335,7 @@ async def get_text(request: Request, document_id: _DOCUMENT_ID) -> Response:
     tags=["documents"],
     summary="The file a document was read from",
     response_class=Response,
+    openapi_extra=_UNLESS_KNOWN,
     responses={
         200: {"description": "The file", "content": {"application/octet-stream": {}}},
         **{status: _REFUSALS[status] for status in (404, 422)},
@@ -355,7 +367,7 @@ async def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
     responses=_REFUSALS | {412: {"model": ErrorBody, "description": "Not as it was meant"}},
 )
 async def delete_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
-    """Remove a document."""
+    """Erase a document and all that was derived from it; no search that starts afterwards finds it."""
     reach = _reach(request)
     expected = _header(request, "if-match")
 
@@ -385,7 +397,13 @@ async def delete_documents(request: Request, body: schemas.DeleteRequest) -> Res
     return await _once(request, 200, [await request.body()], work)
 
 
-@router.get("/metrics", tags=["operation"], summary="Figures for Prometheus", response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    tags=["operation"],
+    summary="Figures for Prometheus",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"example": "fundstelle_documents 16.0\n"}}}},
+)
 async def metrics(request: Request) -> Response:
     """Return what a monitoring system collects."""
     state = _state(request)

@@ -39,6 +39,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     )
 }
 
+_STREAM_EXAMPLE = 'data: {"object": "chat.completion.chunk", ...}\n\ndata: [DONE]\n\n'
+
 router = APIRouter(tags=["chat"])
 
 
@@ -62,9 +64,11 @@ async def list_models(request: Request) -> chat.ModelList:
 
 @router.post(
     "/v1/chat/completions",
+    operation_id="complete_chat",
     summary="Answer the last question of a chat",
     response_model=chat.ChatResponse,
-    responses=_REFUSALS | {200: {"content": {"text/event-stream": {}}}},
+    responses=_REFUSALS
+    | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": _STREAM_EXAMPLE}}}},
     max_body_size=CHAT_BYTES,
 )
 async def complete(request: Request, body: chat.ChatRequest) -> Response | chat.ChatResponse:

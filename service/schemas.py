@@ -37,7 +37,7 @@ _RECEIPT_EXAMPLE: dict[str, JsonValue] = {
     "document_sha256": "9f2b" * 16,
     "generation": 1,
     "start": 289,
-    "end": 420,
+    "end": 421,
     "quote_sha256": "04ac" * 16,
 }
 _LOCATION_EXAMPLE: dict[str, JsonValue] = {"page": 7, "last_page": None, "section": "Zusagen", "paragraph": 12}
@@ -67,6 +67,42 @@ _DOCUMENT_EXAMPLE: dict[str, JsonValue] = {
     "status": "added",
 }
 _TIMINGS_EXAMPLE: dict[str, JsonValue] = {"embed": 6.1, "search": 0.6, "rank": 1.9, "total": 8.8}
+ANSWER_EXAMPLE: dict[str, JsonValue] = {
+    "question": "what did Germany offer France?",
+    "searched": "what did Germany offer France?",
+    "answerable": True,
+    "confidence": 0.93,
+    "answer": "Deutschland hat Frankreich angeboten, die kurdischen Peschmerga im Norden des Irak "
+    "weiter zu schulen und logistisch zu unterstützen.",
+    "citations": [
+        {
+            **{key: _PASSAGE_EXAMPLE[key] for key in ("document_id", "source", "title", "language")},
+            "number": 1,
+            "start": 289,
+            "end": 421,
+            "quote": "Deutschland hat Frankreich angeboten, die kurdischen Peschmerga im Norden des "
+            "Irak weiter zu schulen und logistisch zu unterstützen.",
+            "passage": {key: _PASSAGE_EXAMPLE[key] for key in ("start", "end", "text")},
+            "score": 0.87,
+            "location": _LOCATION_EXAMPLE,
+            "receipt": _RECEIPT_EXAMPLE,
+            "same_as": None,
+            "differs_from": None,
+        }
+    ],
+    "closest": [],
+    "generation": 1,
+    "timings_ms": _TIMINGS_EXAMPLE,
+    "answer_kind": "extractive",
+    "written": None,
+}
+_ERROR_EXAMPLE: dict[str, JsonValue] = {
+    "error": {
+        "code": "question_empty",
+        "message": "The question is empty.",
+        "hint": "Ask a question of at least one letter or digit.",
+    }
+}
 
 
 class Body(BaseModel):
@@ -325,41 +361,7 @@ class WrittenBody(BaseModel):
 class AskResponse(BaseModel):
     """An answer with its evidence, or the honest statement that the documents do not give one."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "question": "what did Germany offer France?",
-                    "searched": "what did Germany offer France?",
-                    "answerable": True,
-                    "confidence": 0.93,
-                    "answer": "Deutschland hat Frankreich angeboten, die kurdischen Peschmerga im Norden des Irak "
-                    "weiter zu schulen und logistisch zu unterstützen.",
-                    "citations": [
-                        {
-                            **{key: _PASSAGE_EXAMPLE[key] for key in ("document_id", "source", "title", "language")},
-                            "number": 1,
-                            "start": 289,
-                            "end": 420,
-                            "quote": "Deutschland hat Frankreich angeboten, die kurdischen Peschmerga im Norden des "
-                            "Irak weiter zu schulen und logistisch zu unterstützen.",
-                            "passage": {key: _PASSAGE_EXAMPLE[key] for key in ("start", "end", "text")},
-                            "score": 0.87,
-                            "location": _LOCATION_EXAMPLE,
-                            "receipt": _RECEIPT_EXAMPLE,
-                            "same_as": None,
-                            "differs_from": None,
-                        }
-                    ],
-                    "closest": [],
-                    "generation": 1,
-                    "timings_ms": _TIMINGS_EXAMPLE,
-                    "answer_kind": "extractive",
-                    "written": None,
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [ANSWER_EXAMPLE]})
 
     question: str
     searched: Annotated[str, Field(description="What was searched: the question, after a follow-up's earlier words.")]
@@ -392,6 +394,8 @@ class BatchRequest(Body):
 class BatchResponse(BaseModel):
     """Their answers in the same order; where a question was refused, its error."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"answers": [ANSWER_EXAMPLE, _ERROR_EXAMPLE]}]})
+
     answers: list[AskResponse | ErrorBody]
 
 
@@ -406,7 +410,7 @@ class VerifyResponse(BaseModel):
                     "document_id": "5f0c1d2e3a4b5c6d",
                     "source": "deutschland-frankreich-hilfe.txt",
                     "start": 289,
-                    "end": 420,
+                    "end": 421,
                     "quote": "Deutschland hat ...",
                 }
             ]
@@ -440,19 +444,7 @@ class ErrorDetail(BaseModel):
 class ErrorBody(BaseModel):
     """Every refusal has this form."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "error": {
-                        "code": "question_empty",
-                        "message": "The question is empty.",
-                        "hint": "Ask a question of at least one letter or digit.",
-                    }
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [_ERROR_EXAMPLE]})
 
     error: ErrorDetail
 

@@ -558,6 +558,9 @@ def test_the_readmes_http_examples_run(workshop: Path) -> None:
     with serving(serve, workshop, port):
         for block in blocks:
             run_block(block.replace("127.0.0.1:8000", f"127.0.0.1:{port}"), workshop)
+        (example,) = fences(sections(read("README.md"))["Over HTTP"], "python")
+        (workshop / "example.py").write_text(example.replace("127.0.0.1:8000", f"127.0.0.1:{port}"), "utf-8")
+        run_block(f"PYTHONPATH={shlex.quote(str(ROOT))} python example.py", workshop)
     answer = schemas.AskResponse.model_validate_json((workshop / "answer.json").read_bytes())
     (citation, *_) = answer.citations
     assert (workshop / "source.txt").read_bytes().decode()[citation.start : citation.end] == citation.quote

@@ -27,7 +27,7 @@ VENDORS = {
     # The trivial baseline is the splitter as everyone uses it.
     "langchain_text_splitters": r"index\.merge|eval\.systems",
     "bm25s": r"eval\.systems",
-    "httpx": r"service\.llm",
+    "httpx": r"service\.(llm|client\w*)",
     "ir_measures": r"eval\.measures",
     "jinja2": r"eval\.report",
     "marisa_trie": r"index\.unigram",

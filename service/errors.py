@@ -70,6 +70,11 @@ PROTOCOL: dict[str, tuple[int, str, str]] = {
         "This key was sent with another request before.",
         "Make a new 'Idempotency-Key' for each change.",
     ),
+    "idempotency_forgotten": (
+        410,
+        "The change with this key was made; its documents have been removed since, and the answer with them.",
+        "To make it again, send it with a new 'Idempotency-Key'.",
+    ),
     "idempotency_in_progress": (
         409,
         "A request with this key is being worked on.",

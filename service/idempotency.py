@@ -15,7 +15,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +88,8 @@ class Replies:
         """Make a change unless it was made; return its answer, and whether that is one from before.
 
         Raises:
-            ProtocolError: if the key stands for another change, or is being worked on.
+            ProtocolError: if the key stands for another change, is being worked on, or stands for a change whose
+                documents have been removed since.
             StorageUnavailable: if nobody can tell whether it was made.
             Exception: whatever ``make`` raises.
         """
@@ -108,6 +109,24 @@ class Replies:
                 self._under_way.discard(name)
         return body, False
 
+    def forget(self, documents: Collection[str]) -> None:
+        """Forget what answers say of documents that are removed: names, titles, metadata. That they were made stays.
+
+        Args:
+            documents: ids.
+        """
+        if not documents or not self._file.exists():
+            return
+        try:
+            with self._lock, self._open() as connection, connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany(
+                    "UPDATE replies SET body = x'' WHERE instr(body, CAST(? AS BLOB))",
+                    [(each,) for each in documents],
+                )
+        except StorageUnavailable as error:  # the documents are removed: say so; a day later nothing is left anyway
+            _log.error("%s: %s", error.code, error.message)
+
     def _kept(self, change: Change) -> bytes | None:
         with self._open() as connection:
             row = connection.execute(
@@ -118,6 +137,8 @@ class Replies:
             return None
         if row[0] != change.request:
             raise ProtocolError("idempotency_conflict")
+        if not row[1]:
+            raise ProtocolError("idempotency_forgotten")
         return bytes(row[1])
 
     def _keep(self, change: Change, body: bytes) -> None:

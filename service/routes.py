@@ -374,7 +374,11 @@ async def delete_document(request: Request, document_id: _DOCUMENT_ID) -> Respon
     def meant(document: Document) -> bool:
         return is_meant(tag_of(_shown(document)), expected or "")
 
-    await _state(request).writes.run(lambda: reach.delete(document_id, None if expected is None else meant))
+    def work() -> None:
+        reach.delete(document_id, None if expected is None else meant)
+        _state(request).replies.forget([document_id])
+
+    await _state(request).writes.run(work)
     return Response(status_code=204)
 
 
@@ -392,6 +396,7 @@ async def delete_documents(request: Request, body: schemas.DeleteRequest) -> Res
 
     def work() -> schemas.DocumentsDeleted:
         removed = reach.delete_where(body.filters, body.collection)
+        _state(request).replies.forget([document.id for document in removed])
         return schemas.DocumentsDeleted(deleted=len(removed), generation=reach.generation)
 
     return await _once(request, 200, [await request.body()], work)

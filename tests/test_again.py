@@ -132,8 +132,25 @@ def test_a_change_with_a_key_is_made_once(client: TestClient, state: AppState) -
     removed = [client.post("/v1/documents/delete", json=body, headers={"Idempotency-Key": "k2"}) for _ in range(2)]
     assert [each.json()["deleted"] for each in removed] == [1, 1]
     assert client.post("/v1/documents/delete", json=body).json()["deleted"] == 0, "the null control"
-    assert add(client, key="k1").json() == first.json(), "what was removed since does not come back"
+    assert code(add(client, key="k1")) == (410, "idempotency_forgotten"), "what was removed since does not come back"
     assert client.get("/v1/documents").json()["total"] == 0
+
+
+@pytest.mark.parametrize("way", ["one", "filter", "null control"])
+def test_what_is_removed_is_forgotten_here_too(client: TestClient, state: AppState, way: str) -> None:
+    body = {"source": "secret-name.txt", "text": "The old bridge closes.", "metadata": {"note": "secret-note"}}
+    added = client.post("/v1/documents", json=body, headers={"Idempotency-Key": "k"}).json()["documents"][0]
+    assert add(client, key="other").status_code == 201
+    kept = state.library.folder / FILE
+    assert b"secret-name" in kept.read_bytes()
+    if way == "one":
+        assert client.delete(f"/v1/documents/{added['id']}").status_code == 204
+    elif way == "filter":
+        client.post("/v1/documents/delete", json={"filters": {"metadata.note": "secret-note"}})
+    else:
+        state.library.delete(added["id"])
+    assert (b"secret" in kept.read_bytes()) == (way == "null control")
+    assert add(client, key="other").headers["idempotency-replayed"] == "true", "other answers stay"
 
 
 def test_a_key_stands_for_one_change(client: TestClient) -> None:

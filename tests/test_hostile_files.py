@@ -74,7 +74,7 @@ CONTROLS = {
     "leave": ("left", "--trials", "5"),
     "misquote": ("quote", "--trials", "5"),
     "crowd": ("slower", "--trials", "60"),
-    "free": ("child", "--trials", "0", "--bombs", "--only", "many-links"),
+    "free": ("child", "--trials", "0", "--bombs", "--only", "idna"),
 }
 """What each null control must be noticed by."""
 

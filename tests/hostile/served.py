@@ -30,7 +30,18 @@ from index.view import View
 from tests.tiny import TinyEncoder
 
 TIGHT = Limits(cpu_seconds=3, cpu_seconds_a_mebibyte=0.25)
-_FREE = Limits(cpu_seconds=600, wall_factor=10, memory=2**36)
+_FREE = Limits(cpu_seconds=20, wall_factor=10, memory=2**36)
+_HOARDING = """
+import sys
+def hoard(data):
+    import time
+    hoard = [b"x" * 2**20 for _ in range(1500)]
+    time.sleep(1)
+    raise ValueError("as large as it likes")
+import index.reading.html
+index.reading.html.read_html = hoard
+"""
+"""A reader of web pages that takes what it can get."""
 _KEPT: list[object] = []
 _read = index.document_from_bytes
 _text = View.text
@@ -91,6 +102,10 @@ def main() -> None:
     if reader := READERS.get(options.control):
         mock.patch("index.load.document_from_bytes", reader).start()
         mock.patch("index.document_from_bytes", reader, create=True).start()
+    if options.control == "free":
+        path, _, rest = sandbox._START.rpartition("; ")
+        start, _, module = path.rpartition("; ")
+        mock.patch.object(sandbox, "_START", f"{start}\n{_HOARDING}{module}; {rest}").start()
     if options.control == "misquote":
         mock.patch.object(View, "text", _misquoted).start()
     from service.cli import app

@@ -91,7 +91,7 @@ def phase(
         library.add([read_file(found) for found in find_files([ROOT / "sample"]) if isinstance(found, FoundFile)])
     with serving(scratch, _command(arguments, tiny)) as service, Watch(service) as watch:
         _warm_up(service)
-        if not keep:
+        if not keep and not arguments.control:
             _stretch(service, findings)
         outside = listing(scratch)
         before = watch.at_rest()

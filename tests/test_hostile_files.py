@@ -73,7 +73,7 @@ CONTROLS = {
     "litter": ("outside", "--trials", "5"),
     "leave": ("left", "--trials", "5"),
     "misquote": ("quote", "--trials", "5"),
-    "crowd": ("slower", "--trials", "60"),
+    "crowd": ("slower", "--trials", "30"),
     "free": ("child", "--trials", "0", "--bombs", "--only", "idna"),
 }
 """What each null control must be noticed by."""

@@ -59,6 +59,8 @@ POLICIES: Mapping[tuple[str, str], Scope] = MappingProxyType({
     ("POST", "/v1/search"): Scope.READ,
     ("POST", "/v1/chat/completions"): Scope.READ,
     ("GET", "/v1/models"): Scope.READ,
+    ("GET", "/mcp"): Scope.READ,
+    ("POST", "/mcp"): Scope.READ,
     ("POST", "/v1/citations/verify"): Scope.READ,
     ("GET", "/v1/documents"): Scope.READ,
     ("GET", "/v1/documents/{document_id}"): Scope.READ,

@@ -22,9 +22,10 @@ from service.errors import PROTOCOL
 from service.guard import Guard
 from service.headers import BY_STATUS, EveryResponse
 from service.openapi import TAGS, complete
-from service.refusals import ProtocolError, refusal, refusal_of
+from service.refusals import ProtocolError, place_of, refusal, refusal_of, what_is_wrong
 from service.routes import AppState, router
 from service.routes_chat import router as chat_router
+from service.routes_mcp import tool_route
 
 BODY_BYTES = 64 * 2**10
 """Limit of every request body but an upload's."""
@@ -53,6 +54,7 @@ def build_app(state: AppState) -> FastAPI:
     app.state.fundstelle = state
     app.include_router(router)
     app.include_router(chat_router)
+    app.router.routes.append(tool_route(state))
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
 
     @app.get("/", include_in_schema=False)
@@ -90,6 +92,9 @@ class _Application(FastAPI):
                     "Idempotency-Key",
                     "If-Match",
                     "If-None-Match",
+                    "Mcp-Method",
+                    "Mcp-Name",
+                    "Mcp-Protocol-Version",
                     "X-Request-ID",
                 ],
                 expose_headers=["ETag", "Idempotency-Replayed", "Retry-After", "X-Request-ID"],
@@ -112,12 +117,10 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         status, message, hint = PROTOCOL["request_invalid"]
-        # Name the places but never echo the values: they may be huge, secret or not even encodable.
-        places = {".".join(str(part) for part in problem["loc"]): problem["msg"] for problem in error.errors()[:5]}
-        details = "; ".join(f"{place}: {text}" for place, text in places.items())
-        param = next((place.removeprefix("body.") for place in places), None)
-        said = ascii_safe(f"{message} {details}".strip())
-        return refusal(status, "request_invalid", said, hint, param=param and ascii_safe(param))
+        problems = error.errors()
+        param = place_of(problems[0]).removeprefix("body.") if problems else None
+        said = f"{message} {what_is_wrong(problems)}".strip()
+        return refusal(status, "request_invalid", said, hint, param=param)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
@@ -136,8 +139,3 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def broken(request: Request, error: Exception) -> JSONResponse:
         status, message, hint = PROTOCOL["internal_error"]
         return refusal(status, "internal_error", message, hint)
-
-
-def ascii_safe(text: str) -> str:
-    """Return ``text`` without half characters, which no JSON encoder takes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")[:1000]

@@ -81,6 +81,11 @@ PROTOCOL: dict[str, tuple[int, str, str]] = {
         "Send it again when the header 'Retry-After' says.",
     ),
     "body_too_large": (413, "The request is too large.", "Send less at once."),
+    "mcp_missing": (
+        501,
+        "The tools for assistants are not installed.",
+        "pip install 'fundstelle[mcp]', then send it again.",
+    ),
     "media_type_unsupported": (
         415,
         "The content type is not one this call understands.",

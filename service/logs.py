@@ -19,7 +19,7 @@ REQUEST: ContextVar[str] = ContextVar("request", default="")
 FIELDS = ("method", "route", "status", "milliseconds", "key")
 """What a line about a request says beside its message, in this order."""
 
-_QUIET = ("uvicorn.access", "pypdf", "httpx", "httpx2", "httpcore")
+_QUIET = ("uvicorn.access", "pypdf", "httpx", "httpx2", "httpcore", "mcp")
 
 
 class TextLines(logging.Formatter):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from index import Added, Document, Filters, Library, RawDocument, SearchResult, View
 from index.errors import NotFound
-from index.records import Location
+from index.records import Location, Span
 from index.stored import Listing
 from service.access import Caller
 from service.answer import Answer, AnswerPolicy, answer_question
@@ -108,6 +108,20 @@ class Reach:
         with self._reached(document_id) as (view, document):
             return document, view.text(document_id)
 
+    def part(self, document_id: str, choose: Callable[[int], Span]) -> tuple[Document, Span, str, Location]:
+        """Return a document, a part of its text with its place, and where that is.
+
+        Args:
+            document_id: which.
+            choose: returns what part is wanted of a text of so many characters; it may be empty.
+        """
+        with self._reached(document_id) as (view, document):
+            span = choose(document.characters)
+            text = view.quote(document_id, span) if span else ""
+            if text is None:
+                raise _not_found(document_id)
+            return document, span, text, view.locations([(document_id, span)])[0]
+
     def original(self, document_id: str) -> tuple[Document, bytes]:
         """Return a document and the bytes it was read from."""
         with self._reached(document_id) as (view, document):
@@ -152,5 +166,9 @@ class Reach:
         with self._library.view() as view:
             document = view.document(document_id)
             if not self._caller.reaches(document.collection):
-                raise NotFound("document_not_found", f"There is no document '{document_id}'.")
+                raise _not_found(document_id)
             yield view, document
+
+
+def _not_found(document_id: str) -> NotFound:
+    return NotFound("document_not_found", f"There is no document '{document_id}'.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -90,3 +91,19 @@ def refusal_of(error: FundstelleError | ProtocolError) -> Refusal:
     if isinstance(error, ProtocolError):
         return Refusal(status, detail, error.headers, error.param)
     return Refusal(status, detail)
+
+
+def what_is_wrong(problems: Sequence[Mapping[str, Any]]) -> str:
+    """Name the places that a validation complains of, but never the values: huge, secret or not even encodable."""
+    places = {place_of(problem): str(problem["msg"]) for problem in problems[:5]}
+    return _safe("; ".join(f"{place}: {text}" if place else text for place, text in places.items()))
+
+
+def place_of(problem: Mapping[str, Any]) -> str:
+    """Return where a problem is, with dots between the steps."""
+    return _safe(".".join(str(step) for step in problem["loc"]))
+
+
+def _safe(text: str) -> str:
+    """Return ``text`` without half characters, which no JSON encoder takes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")[:1000]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, Stric
 
 from index import Document, Hit, SearchResult
 from index.errors import ReceiptsRejected
-from index.records import Location
+from index.records import Location, Span
 from service.answer import Answer, Citation
 from service.outcome import Written
 from service.receipts import Receipt, Verdict
@@ -207,6 +207,17 @@ class DocumentBody(BaseModel):
     pages: Annotated[int | None, Field(description="Null for what has no pages.")]
     metadata: Annotated[dict[str, Any], Field(description="Own, and 'author' and 'date' as the file has them.")]
     status: Annotated[str, Field(description="'added', 'updated', 'unchanged' or, when read, 'indexed'.")]
+
+
+class PartBody(BaseModel):
+    """A window of a document: ``text`` is its text from ``start`` to ``end``, in code points."""
+
+    document: DocumentBody
+    start: int
+    end: int
+    text: str
+    left: Annotated[int, Field(description="Characters of the text after 'end'.")]
+    location: Annotated[LocationBody | None, Field(description="Where 'start' is.")]
 
 
 class RejectedBody(BaseModel):
@@ -472,6 +483,18 @@ def location_body(location: Location | None) -> LocationBody | None:
     return None if location is None else LocationBody(**asdict(location))
 
 
+def part_body(document: Document, span: Span, text: str, location: Location) -> PartBody:
+    """Show a part of a document's text."""
+    return PartBody(
+        document=document_body(document),
+        start=span.start,
+        end=span.end,
+        text=text,
+        left=document.characters - span.end,
+        location=location_body(location),
+    )
+
+
 def passage_body(hit: Hit, location: Location | None) -> PassageBody:
     """Show a hit."""
     return PassageBody(
@@ -595,5 +618,6 @@ def _rounded(timings: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 2) for name, value in timings.items()}
 
 
+PartBody.model_rebuild()
 RejectedBody.model_rebuild()
 BatchResponse.model_rebuild()

@@ -39,6 +39,12 @@ BODIES: dict[str, dict[str, Any]] = {
         "model": "fundstelle",
         "messages": [{"role": "user", "content": "When does the bridge close?"}],
     },
+    "/mcp": {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "ask", "arguments": {"question": "When does the bridge close?"}},
+    },
     "/v1/documents": {"source": "new.txt", "text": "A new ferry leaves at noon."},
     "/v1/documents/delete": {"filters": {"source": "hospital.txt"}},
 }
@@ -112,6 +118,8 @@ def send(world: World, method: str, path: str, credential: str) -> tuple[int, st
     )
     try:
         code = response.json()["error"]["code"] if response.status_code >= 400 else ""
+        if (method, path) == ("POST", "/mcp") and not code:  # a tool refuses in its result
+            code = response.json()["result"].get("_meta", {}).get("fundstelle/error", {}).get("code", "")
     except (ValueError, KeyError):
         code = "?"
     return response.status_code, code
@@ -121,10 +129,18 @@ _PASSED = {(200, ""), (201, ""), (204, "")}
 _WITHOUT_COLLECTION = {
     ("GET", "/v1/documents"),
     ("GET", "/v1/models"),
+    ("GET", "/mcp"),
     ("POST", "/v1/ask/batch"),
     ("POST", "/v1/citations/verify"),
 }
 """Calls that name neither a collection nor a document: each sees its own. A batch is refused in its parts."""
+
+
+_OWN_WORDS = {
+    ("POST", "/v1/chat/completions"): (404, "model_not_found"),
+    ("POST", "/mcp"): (200, "collection_forbidden"),
+}
+"""What is out of reach, in the protocols of others: a collection is a model, and a tool refuses in its result."""
 
 
 def expected(method: str, path: str, needed: Scope, credential: str) -> set[tuple[int, str]]:
@@ -135,11 +151,11 @@ def expected(method: str, path: str, needed: Scope, credential: str) -> set[tupl
         return {(401, "key_missing" if credential == "none" else "key_wrong")}
     if _SCOPE.get(credential, Scope.WRITE) < needed:
         return {(403, "scope_insufficient")}
-    if credential == "elsewhere" and path == "/v1/chat/completions":
-        return {(404, "model_not_found")}
+    if credential == "elsewhere" and (method, path) in _OWN_WORDS:
+        return {_OWN_WORDS[method, path]}
     if credential == "elsewhere" and (method, path) not in _WITHOUT_COLLECTION:
         return {(404, "document_not_found") if "{document_id}" in path else (403, "collection_forbidden")}
-    return _PASSED
+    return {(405, "method_not_allowed")} if (method, path) == ("GET", "/mcp") else _PASSED
 
 
 def matrix(world: World) -> list[str]:

@@ -42,6 +42,7 @@ from service.cli import app
 from service.errors import PROTOCOL, STATUS
 from service.routes import AppState
 from service.settings import CONFIG_VARIABLE, PREFIX, Settings
+from service.tools import TOOLS
 from tests.conftest import ROOT
 
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -160,6 +161,17 @@ def endpoints(schema: dict[str, Any]) -> set[str]:
     return {f"{method.upper()} {path}" for path, methods in schema["paths"].items() for method in methods}
 
 
+def tool_names() -> set[str]:
+    """Return every tool and its arguments."""
+    return {f"{tool.name} {argument}" for tool in TOOLS.values() for argument in ("", *tool.arguments.model_fields)}
+
+
+def documented_tools(text: str) -> set[str]:
+    """Return tools that have a heading, and the arguments in a table below it."""
+    found = {title: first_column(body, "argument") for title, body in sections(text).items()}
+    return {f"{title} {name}" for title, names in found.items() if names for name in ("", *names)}
+
+
 def documented_endpoints(text: str) -> set[str]:
     return {title for title in sections(text) if re.match(r"[A-Z]+ /", title)}
 
@@ -226,6 +238,7 @@ COMPARISONS = {
         lambda: {field.name for field in dataclasses.fields(Record)},
         column("field of a record"),
     ),
+    "tools": Comparison("docs/mcp.md", tool_names, documented_tools),
     "library": Comparison("docs/library.md", lambda: set(index.__all__), column("name")),
     "modules": Comparison("docs/architecture.md", modules, column("module")),
 }

@@ -31,6 +31,7 @@ VENDORS = {
     "ir_measures": r"eval\.measures",
     "jinja2": r"eval\.report",
     "marisa_trie": r"index\.unigram",
+    "mcp": r"service\.tool_server",
     "matplotlib": r"eval\.report",
     "lxml": r"index\.reading\.docx",
     "pypdf": r"index\.reading\.pdf",
@@ -47,7 +48,7 @@ VENDORS = {
     "sqlite3": r"index\.catalogue\w*|service\.(idempotency|keys)",
     "tokenizers": r"index\.(e5|tokenizer|unigram)",
     "fastapi": r"service\.(app|routes\w*)",
-    "starlette": r"service\.(app|events|guard|headers|refusals|routes|serving)",
+    "starlette": r"service\.(app|events|guard|headers|refusals|routes|routes_mcp|serving|tool_server)",
     "h11": r"service\.serving",
     "uvicorn": r"service\.serving",
 }
@@ -55,7 +56,7 @@ VENDORS = {
 
 HTTP_SIDE = (
     r"service\.(access|admission|app|asking|chat|cli\w*|events|guard|headers|idempotency|keys|life|limits|reach|refusals|routes\w*"
-    r"|serving|tags|together|turns|__main__)(\.|$)"
+    r"|serving|tags|together|tool_\w+|tools|turns|__main__)(\.|$)"
 )
 """The part of the service that an evaluation has no business with."""
 
@@ -172,13 +173,15 @@ def test_every_vendor_is_still_used_where_the_table_says() -> None:
 def test_every_third_party_import_is_a_declared_dependency() -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     shipped = declared["project"]["dependencies"]
+    tools = declared["project"]["optional-dependencies"]["mcp"]
     measuring = declared["project"]["optional-dependencies"]["eval"]
     developing = [one for one in declared["dependency-groups"]["dev"] if isinstance(one, str)]
     targets: dict[str, set[str]] = {"service": set(), "eval": set(), "benchmark": set()}
     for found in project_imports():
         package = "eval" if found.module.startswith("eval.") else "service"
         targets["benchmark" if BENCHMARK.fullmatch(found.module) else package].add(found.target)
-    assert undeclared(targets["service"], shipped) == set()
+    assert undeclared(targets["service"], shipped) == {"mcp"}
+    assert undeclared(targets["service"], shipped + tools) == set()
     assert undeclared(targets["eval"], shipped + measuring) == set()
     assert undeclared(targets["benchmark"], shipped + measuring + developing) == set()
 

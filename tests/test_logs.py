@@ -77,7 +77,8 @@ def exercise(client: TestClient, secret: str) -> list[str]:
     def send(method: str, path: str, **more: object) -> dict[str, object]:
         response = client.request(method, path, headers=headers, **more)  # type: ignore[arg-type]
         seen.append(response.text + str(dict(response.headers)))
-        return response.json() if "json" in response.headers.get("content-type", "") else {}
+        is_json = response.content and "json" in response.headers.get("content-type", "")
+        return response.json() if is_json else {}
 
     body = {"source": f"{CANARY}.txt", "title": CANARY, "text": f"The {CANARY} closes in October."}
     send("POST", "/v1/documents", json=body)
@@ -90,6 +91,14 @@ def exercise(client: TestClient, secret: str) -> list[str]:
     send("GET", f"/v1/documents?q={CANARY}&cursor={CANARY}")
     send("GET", f"/v1/documents/{CANARY}")
     send("GET", "/metrics")
+    for name, arguments in (("ask", {"question": CANARY}), ("ask", {CANARY: CANARY}), (CANARY, {})):
+        called = {"jsonrpc": "2.0", "id": CANARY, "method": "tools/call"}
+        send("POST", "/mcp", json=called | {"params": {"name": name, "arguments": arguments}})
+        headers["Mcp-Protocol-Version"] = "2026-07-28"
+        send("POST", "/mcp", json=called | {"params": {"name": name, "arguments": arguments}})
+        del headers["Mcp-Protocol-Version"]
+    for malformed in ({"method": CANARY}, {"id": 1, "method": CANARY, "params": CANARY}, {CANARY: CANARY}):
+        send("POST", "/mcp", json={"jsonrpc": "2.0"} | malformed)
     send("GET", f"/{CANARY}?key={secret}")
     citations = answer["citations"]
     assert isinstance(citations, list) and citations

@@ -42,7 +42,7 @@ from tests.tiny import TinyEncoder
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results" / "security"
 WORLDS_IN_A_FOLDER = 25
 STEPS = 24
-BREAKS = ("documents", "collections", "receipts", "lists")
+BREAKS = ("documents", "collections", "receipts", "lists", "models")
 """Null controls: which check is switched off."""
 
 _WORDS = "bridge ferry ward harvest budget council mayor repair engine letter market winter".split()
@@ -99,7 +99,7 @@ class World:
             if other is not tenant:
                 for mark in other.marks:
                     if mark in shown.replace(asked, "") if asked else mark in shown:
-                        self.problems.append(f"{method} {path.split('/')[2]}: shows something of another tenant")
+                        self.problems.append(f"{method} {path.partition('?')[0]}: shows something of another tenant")
         if response.status_code >= 500:
             self.problems.append(f"{method} {path}: {response.status_code}")
         return response
@@ -218,6 +218,72 @@ class World:
             if verdict["status"] != "valid":
                 self.problems.append(f"a tenant's own receipt is {verdict['status']}")
 
+    def ask_a_batch(self, tenant: Tenant, other: Tenant) -> None:
+        questions = [
+            {"question": other.secret, "collection": other.collection},
+            {"question": "the council met about the bridge", "collection": tenant.collection, "top_k": 100},
+        ]
+        response = self.send(tenant, "POST", "/v1/ask/batch", json={"questions": questions}, asked=other.secret)
+        there, mine = response.json()["answers"]
+        if there.get("error", {}).get("code") != "collection_forbidden" or not mine.get("citations"):
+            self.problems.append("a batch reaches over, or does not reach one's own")
+
+    def look_at_models(self, tenant: Tenant, _other: Tenant) -> None:
+        listed = self.send(tenant, "GET", "/v1/models").json()["data"]
+        if [each["id"] for each in listed] != [f"fundstelle/{tenant.collection}"]:
+            self.problems.append("a tenant's models are not its collection")
+
+    def chat(self, tenant: Tenant, _other: Tenant) -> None:
+        response = self.chat_with(tenant, tenant.collection, "the council met about the bridge")
+        self.expect(response, 200)
+        if not response.json().get("fundstelle", {}).get("citations"):
+            self.problems.append("a chat does not find one's own")
+
+    def chat_there(self, tenant: Tenant, other: Tenant) -> None:
+        there = self.chat_with(tenant, other.collection, "bridge")
+        never = self.chat_with(tenant, f"never-{secrets.token_hex(4)}", "bridge")
+        if (there.status_code, there.content) != (404, never.content):
+            self.problems.append("another tenant's model is answered unlike one that never was")
+
+    def chat_with(self, tenant: Tenant, collection: str, text: str) -> Any:
+        body = {"model": f"fundstelle/{collection}", "messages": [{"role": "user", "content": text}]}
+        return self.send(tenant, "POST", "/v1/chat/completions", json=body)
+
+    def use_tools(self, tenant: Tenant, _other: Tenant) -> None:
+        words = "the council met about the bridge"
+        asked = self.tool(tenant, "ask", question=words, collection=tenant.collection)["structuredContent"]
+        tenant.receipts += [citation["receipt"] for citation in asked["citations"]]
+        found = self.tool(tenant, "search", query=words, collection=tenant.collection, k=20)["structuredContent"]
+        if {each["document_id"] for each in found["passages"]} != set(tenant.ids):
+            self.problems.append("a tool does not find all of a tenant's own")
+        opened = self.tool(tenant, "open_document", document_id=self.chance.choice(tenant.ids))
+        if tenant.secret not in opened.get("structuredContent", {}).get("text", ""):
+            self.problems.append("a tool does not open a tenant's own")
+
+    def use_tools_there(self, tenant: Tenant, other: Tenant) -> None:
+        for tool, words in (("ask", "question"), ("search", "query")):
+            result = self.tool(tenant, tool, **{words: "bridge", "collection": other.collection})
+            if "collection_forbidden" not in str(result):
+                self.problems.append(f"the tool {tool} reaches over")
+            narrowed = {"document_id": self.chance.choice(other.ids)}
+            more: dict[str, Any] = {words: "bridge", "collection": tenant.collection, "filters": narrowed}
+            body = self.tool(tenant, tool, **more)["structuredContent"]
+            if body.get("passages") or body.get("citations") or body.get("closest"):
+                self.problems.append(f"a filter of the tool {tool} reaches over")
+        foreign, unknown = self.chance.choice(other.ids), secrets.token_hex(8)
+        there = json.dumps(self.tool(tenant, "open_document", asked=foreign, document_id=foreign))
+        never = json.dumps(self.tool(tenant, "open_document", document_id=unknown))
+        if there.replace(foreign, "ID") != never.replace(unknown, "ID"):
+            self.problems.append("a tool answers to a foreign id unlike to one that never was")
+
+    def tool(self, tenant: Tenant, name: str, *, asked: str = "", **arguments: Any) -> Any:
+        """Call a tool, and return its result."""
+        params = {"name": name, "arguments": arguments}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        response = self.send(tenant, "POST", "/mcp", json=body, asked=asked)
+        self.expect(response, 200)
+        return response.json()["result"]
+
     def look_at_figures(self, tenant: Tenant, _other: Tenant) -> None:
         self.expect(self.send(tenant, "GET", "/metrics"), 403)
 
@@ -239,7 +305,8 @@ class World:
 ACTIONS = [
     "ask", "find_all_that_is_mine", "ask_there", "search_there", "filter_there", "list_there", "list_by_words",
     "walk_the_list", "open_foreign", "delete_foreign", "delete_by_filter_there", "delete_by_foreign_id",
-    "write_there", "upload_there", "verify_foreign", "verify_mine", "look_at_figures",
+    "write_there", "upload_there", "verify_foreign", "verify_mine", "look_at_figures", "ask_a_batch",
+    "look_at_models", "chat", "chat_there", "use_tools", "use_tools_there",
 ]  # fmt: skip
 
 
@@ -250,6 +317,10 @@ def broken(control: str | None) -> AbstractContextManager[Any]:
     def lists_everything(self: Any, *args: Any) -> Any:
         return listed(reach.Reach(self._library, EVERYBODY), *args)
 
+    def lists_all_collections(self: Any) -> list[str]:
+        with self._library.view() as view:
+            return list(view.collections())
+
     match control:
         case "documents":
             return mock.patch.object(reach.Reach, "_reached", _all_of_it)
@@ -259,6 +330,8 @@ def broken(control: str | None) -> AbstractContextManager[Any]:
             return mock.patch.object(
                 reach, "verify_receipt", lambda library, receipt, _: verify_receipt(library, receipt)
             )
+        case "models":
+            return mock.patch.object(reach.Reach, "collections", lists_all_collections)
         case "lists":
             return mock.patch.object(reach.Reach, "documents", lists_everything)
         case _:

@@ -47,8 +47,8 @@ demo: setup ## index sample/ and ask the question the project is known by
 serve: setup ## serve HTTP and the chat page (DATA=.demo PORT=8000)
 	@$(BIN)/fundstelle serve --data $(DATA) --port $(PORT)
 
-test: setup ## run the tests (ARGS='-k word' chooses)
-	$(BIN)/python -m pytest $(ARGS)
+test: setup ## run the tests, two at a time (ARGS='-k word' chooses)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: setup ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,25 @@ TEXTS = {
     "Births now happen in the next town.",
     "harvest.txt": "Hops were flooded in June. Nineteen hectares are lost. Farmers expect no profit this year.",
 }
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where two processes test (``-n 2``), what is marked ``alone`` waits until the other rests, and that for it.
+
+    Two locks of files: the inner one is shared by all tests but those. Who wants it goes through the outer one, so
+    that a test that waits to be alone is next.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return (yield)
+    folder = Path(tempfile.gettempdir())
+    kind = fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH
+    with (folder / f"tests-{run}.gate").open("w") as gate, (folder / f"tests-{run}.lock").open("w") as lock:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(lock, kind)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        return (yield)
 
 
 @pytest.fixture(autouse=True)

@@ -124,6 +124,7 @@ def test_many_threads_see_one_ring(ring: KeyRing) -> None:
     assert missed == []
 
 
+@pytest.mark.alone
 def test_the_time_of_a_check_says_nothing_about_the_key(ring: KeyRing) -> None:
     """Welch's t of two classes of wrong keys: nearly right, and not at all; the null control compares letters."""
     _, secret = ring.create("x", Scope.READ)

@@ -147,6 +147,7 @@ def test_too_many_connections_are_closed_at_once(port: int, limit: str, monkeypa
     assert asks(port) == 200
 
 
+@pytest.mark.alone
 def test_term_under_load_drops_nothing() -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")

@@ -394,6 +394,7 @@ def test_settings_that_make_no_endpoint_are_refused(settings: dict[str, str], tm
 # ---- endpoints that fail -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 def test_four_hundred_endpoint_faults_end_in_the_extractive_answer_in_time() -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")

@@ -14,6 +14,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from index import FundstelleError
@@ -114,6 +115,10 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def wrong_protocol(request: Request, error: ProtocolError) -> JSONResponse:
         return refusal_of(error)
 
+    @app.exception_handler(ClientDisconnect)
+    async def gone(request: Request, error: ClientDisconnect) -> JSONResponse:
+        return refusal_of(ProtocolError("client_gone"))  # whoever left before the end of what they sent
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         status, message, hint = PROTOCOL["request_invalid"]
@@ -125,8 +130,8 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         code = BY_STATUS.get(error.status_code, "request_invalid")
-        _, message, hint = PROTOCOL[code]
-        return refusal(error.status_code, code, message, hint, error.headers)
+        status, message, hint = PROTOCOL[code]  # a body that is no JSON, or no UTF-8, is 400 to the libraries
+        return refusal(status, code, message, hint, error.headers)
 
     @app.exception_handler(OSError)
     async def no_room(request: Request, error: OSError) -> JSONResponse:

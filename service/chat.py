@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictStr
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
 from index import DEFAULT_COLLECTION
 from index.encoder import Encoder
@@ -22,7 +22,7 @@ from service.asking import Outcome
 from service.followup import searched_query
 from service.outcome import WrittenSentence
 from service.refusals import ProtocolError
-from service.schemas import ANSWER_EXAMPLE, AskResponse, ask_response
+from service.schemas import ANSWER_EXAMPLE, WHOLE, AskResponse, ask_response
 
 MODEL = "fundstelle"
 NOT_SAID = {"en": "The documents do not say.", "de": "Die Dokumente sagen dazu nichts."}
@@ -51,7 +51,7 @@ class ChatMessage(BaseModel):
 class StreamOptions(BaseModel):
     """What else is to be streamed."""
 
-    include_usage: bool | None = None
+    include_usage: StrictBool | None = None
 
 
 class ChatRequest(BaseModel):
@@ -63,9 +63,9 @@ class ChatRequest(BaseModel):
     messages: Annotated[
         list[ChatMessage], Field(min_length=1, max_length=2000, description="The last of the user is the question.")
     ]
-    stream: Annotated[bool | None, Field(description="Whether the answer comes in parts.")] = None
+    stream: Annotated[StrictBool | None, Field(description="Whether the answer comes in parts.")] = None
     stream_options: StreamOptions | None = None
-    n: Annotated[int | None, Field(description="1 only.")] = None
+    n: Annotated[Annotated[StrictInt, WHOLE] | None, Field(description="1 only.")] = None
     tools: Annotated[list[Any] | None, Field(description="None only.")] = None
     functions: Annotated[list[Any] | None, Field(description="None only.")] = None
     modalities: Annotated[list[str] | None, Field(description="'text' only.")] = None

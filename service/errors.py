@@ -49,6 +49,12 @@ STATUS: dict[str, int] = {
 """Status of every code of :mod:`index.errors`; a test fails when one is missing."""
 
 PROTOCOL: dict[str, tuple[int, str, str]] = {
+    "http_malformed": (
+        400,
+        "What came is not a request of HTTP/1.1, or can be understood in two ways.",
+        "Use a library that speaks HTTP.",
+    ),
+    "head_too_large": (431, "The address and the headers are too large.", "16 KiB is the most, all together."),
     "request_invalid": (
         422,
         "The request does not have the expected form.",

@@ -129,7 +129,10 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = identity
+                answered = MutableHeaders(scope=message)
+                answered["X-Request-ID"] = identity
+                if status == 405:
+                    answered["Allow"] = ", ".join(self._methods(scope))
             await send(message)
 
         try:
@@ -226,6 +229,14 @@ class Guard:
                 method = "GET" if scope["method"] == "HEAD" else scope["method"]
                 return next((entry for entry in _declared(route) if entry[0] == method), None)
         return None
+
+    def _methods(self, scope: Connection) -> list[str]:
+        """Return what may be done at an address; the router names those of the first route of several."""
+        there = [route for route in self._routes if route.matches(scope)[0] is not Match.NONE]
+        literal = [route for route in there if getattr(route, "path", "") == scope["path"]]
+        return sorted(
+            {method for route in literal or there for method in getattr(route, "methods", None) or ("GET",)}
+        )
 
 
 def declared(routes: Sequence[BaseRoute]) -> Iterator[tuple[str, str]]:

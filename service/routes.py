@@ -56,6 +56,8 @@ DEADLINE = 30.0
 """Seconds that a request waits for its turn."""
 _SMALL = 2**20
 """Bytes; uploads up to this size wait in memory."""
+MOST_HEADER = 255
+"""Characters of a header that we describe."""
 BATCH_BYTES = 2**20
 BATCH_AT_ONCE = 4
 """Questions of one batch that are in the line at a time: it must not fill the line for all others."""
@@ -86,12 +88,20 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ErrorBody, "description": "In conflict with another"}}
 
 
-def _header_parameter(name: str, description: str) -> dict[str, Any]:
-    schema = {"type": "string", "minLength": 1, "maxLength": 255}
+def _in_json(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return some refusals, for calls that answer in another format when they do not refuse."""
+    content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+    return {status: {"description": _REFUSALS[status]["description"], "content": content} for status in statuses}
+
+
+def _header_parameter(name: str, description: str, **more: str | int) -> dict[str, Any]:
+    schema = {"type": "string", "minLength": 1, "maxLength": MOST_HEADER, **more}
     return {"parameters": [{"name": name, "in": "header", "description": description, "schema": schema}]}
 
 
-_IDEMPOTENT = _header_parameter("Idempotency-Key", "1 to 255 characters: sent again, it is answered again.")
+_IDEMPOTENT = _header_parameter(
+    "Idempotency-Key", "1 to 255 characters: sent again, it is answered again.", pattern="^[!-~]([ -~]*[!-~])?$"
+)
 _UNLESS_KNOWN = _header_parameter("If-None-Match", "Tags the reader has: with one of them, 304.")
 _DOCUMENT_ID = Annotated[
     str, Path(min_length=1, max_length=64, description="'id' of a document.", examples=["5f0c1d2e3a4b5c6d"])
@@ -140,13 +150,13 @@ def _reach(request: Request) -> Reach:
     return Reach(state.library, request.scope[CALLER], state.computing)
 
 
-@router.get("/healthz", tags=["operation"], summary="Is the process alive?")
+@router.get("/healthz", tags=["operation"], summary="Is the process alive?", responses=_in_json(421))
 async def healthz() -> schemas.Health:
     """Say that the process is alive."""
     return schemas.Health(status="ok")
 
 
-@router.get("/readyz", tags=["operation"], summary="Can it answer questions?", responses={503: _REFUSALS[503]})
+@router.get("/readyz", tags=["operation"], summary="Can it answer questions?", responses=_in_json(421, 503))
 async def readyz(request: Request) -> schemas.Health:
     """Say whether questions can be answered: not any more once the service was told to end."""
     if _state(request).life.ending:
@@ -232,9 +242,18 @@ async def verify_citation(request: Request, receipt: schemas.ReceiptBody) -> sch
                         "type": "object",
                         "required": ["file"],
                         "properties": {
-                            "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                            "collection": {"type": "string", "default": DEFAULT_COLLECTION},
+                            "file": {
+                                "type": "array",
+                                "minItems": 1,
+                                "items": {"type": "string", "format": "binary"},
+                            },
+                            "collection": {
+                                "type": "string",
+                                "pattern": schemas.COLLECTION,
+                                "default": DEFAULT_COLLECTION,
+                            },
                         },
+                        "additionalProperties": False,
                     },
                     "example": {"file": ["(what is in the file)"], "collection": DEFAULT_COLLECTION},
                 },
@@ -253,14 +272,18 @@ async def add_documents(request: Request) -> Response:
             body = await request.body()
             return await _once(request, 201, [body], lambda: _add_json(reach, body))
         async with request.form(max_files=1000, max_fields=10) as form:
-            files = [
-                (part.filename or "", await part.read())
-                for part in form.getlist("file")
-                if isinstance(part, UploadFile)
-            ]
-            collection = str(form.get("collection", DEFAULT_COLLECTION))
-        if not files:
+            files: list[tuple[str, bytes]] = []
+            collections: list[str] = []
+            for field_name, part in form.multi_items():
+                if field_name == "file" and isinstance(part, UploadFile):
+                    files.append((part.filename or "", await part.read()))
+                elif field_name == "collection" and isinstance(part, str):
+                    collections.append(part)
+                else:
+                    raise ProtocolError("request_invalid")
+        if not files or len(collections) > 1:
             raise ProtocolError("request_invalid")
+        collection = collections[0] if collections else DEFAULT_COLLECTION
         names = [collection, *(name for name, _ in files)]
         parts = [*(name.encode("utf-8", "surrogatepass") for name in names), *(data for _, data in files)]
         return await _once(request, 201, parts, lambda: _add_files(reach, files, collection))
@@ -311,17 +334,8 @@ async def get_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
     response_class=PlainTextResponse,
     openapi_extra=_UNLESS_KNOWN,
     responses=_KNOWN
-    | {
-        200: {"content": {"text/plain": {"example": "The bridge over the Tess closes on 5 October."}}},
-        404: {
-            "description": "Not found",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},
-        },
-        422: {
-            "description": "Not usable",
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}},
-        },
-    },
+    | _in_json(401, 403, 404, 421, 422, 429, 503)
+    | {200: {"content": {"text/plain": {"example": "The bridge over the Tess closes on 5 October."}}}},
 )
 async def get_text(request: Request, document_id: _DOCUMENT_ID) -> Response:
     """Return the text that offsets count in: Unicode code points, line ends as they are."""
@@ -338,7 +352,7 @@ async def get_text(request: Request, document_id: _DOCUMENT_ID) -> Response:
     openapi_extra=_UNLESS_KNOWN,
     responses={
         200: {"description": "The file", "content": {"application/octet-stream": {}}},
-        **{status: _REFUSALS[status] for status in (404, 422)},
+        **_in_json(401, 403, 404, 421, 422, 429, 503),
         **_KNOWN,
     },
 )
@@ -363,13 +377,15 @@ async def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
     status_code=204,
     tags=["documents"],
     summary="Remove a document",
-    openapi_extra=_header_parameter("If-Match", "Tags of which the document must have one; else 412."),
+    openapi_extra=_header_parameter("If-Match", "Tags of which the document must have one; else 412.", minLength=0),
     responses=_REFUSALS | {412: {"model": ErrorBody, "description": "Not as it was meant"}},
 )
 async def delete_document(request: Request, document_id: _DOCUMENT_ID) -> Response:
     """Erase a document and all that was derived from it; no search that starts afterwards finds it."""
     reach = _reach(request)
     expected = _header(request, "if-match")
+    if expected is not None and len(expected) > MOST_HEADER:
+        raise ProtocolError("request_invalid", param="If-Match")
 
     def meant(document: Document) -> bool:
         return is_meant(tag_of(_shown(document)), expected or "")
@@ -407,7 +423,8 @@ async def delete_documents(request: Request, body: schemas.DeleteRequest) -> Res
     tags=["operation"],
     summary="Figures for Prometheus",
     response_class=PlainTextResponse,
-    responses={200: {"content": {"text/plain": {"example": "fundstelle_documents 16.0\n"}}}},
+    responses=_in_json(401, 403, 421, 429, 503)
+    | {200: {"content": {"text/plain": {"example": "fundstelle_documents 16.0\n"}}}},
 )
 async def metrics(request: Request) -> Response:
     """Return what a monitoring system collects."""

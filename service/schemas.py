@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictFloat, StrictInt, StrictStr
 
 from index import Document, Hit, SearchResult
 from index.errors import ReceiptsRejected
@@ -17,18 +17,28 @@ from service.answer import Answer, Citation
 from service.outcome import Written
 from service.receipts import Receipt, Verdict
 
+MOST_EXACT = 2**53 - 1
+"""The largest whole number that every reader of JSON takes as it is."""
+
+
+def _whole(value: object) -> object:
+    """Take 5.0 for 5: in JSON, and so in its schemas, they are one number. Not so "5" and true."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) <= MOST_EXACT else value
+
+
+WHOLE = BeforeValidator(_whole)
+"""Stands last, so that bounds are described."""
 Scalar = StrictStr | StrictInt | StrictFloat | bool | None
 FilterRange = Annotated[
     dict[StrictStr, Scalar], Field(description="'from' and 'to', both inclusive; one may be left out.")
 ]
 FilterValues = dict[StrictStr, Scalar | list[Scalar] | FilterRange]
-CollectionName = Annotated[
-    str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Documents that are searched together.")
-]
-TopK = Annotated[int, Field(ge=1, le=100, strict=True)]
+COLLECTION = r"^[a-z0-9][a-z0-9_-]{0,63}$"
+CollectionName = Annotated[str, Field(pattern=COLLECTION, description="Documents that are searched together.")]
+TopK = Annotated[StrictInt, Field(ge=1, le=100), WHOLE]
 AsOf = Annotated[
-    StrictInt | None,
-    Field(ge=0, lt=2**63, description="Generation to answer from, if it is still kept; the newest if not given."),
+    Annotated[StrictInt, Field(ge=0, le=MOST_EXACT), WHOLE] | None,
+    Field(description="Generation to answer from, if it is still kept; the newest if not given."),
 ]
 
 _RECEIPT_EXAMPLE: dict[str, JsonValue] = {
@@ -319,9 +329,9 @@ class ReceiptBody(Body):
     document_id: Annotated[StrictStr, Field(max_length=64)]
     source: Annotated[StrictStr, Field(max_length=1024)]
     document_sha256: Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
-    generation: Annotated[StrictInt, Field(ge=0, lt=2**63)]
-    start: Annotated[StrictInt, Field(ge=0, lt=2**31)]
-    end: Annotated[StrictInt, Field(ge=0, lt=2**31)]
+    generation: Annotated[StrictInt, Field(ge=0, le=MOST_EXACT), WHOLE]
+    start: Annotated[StrictInt, Field(ge=0, lt=2**31), WHOLE]
+    end: Annotated[StrictInt, Field(ge=0, lt=2**31), WHOLE]
     quote_sha256: Annotated[StrictStr, Field(pattern=r"^[0-9a-f]{64}$")]
 
     def to_record(self) -> Receipt:

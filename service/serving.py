@@ -10,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import secrets
 import signal
 import socket
 import struct
+import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -23,9 +25,12 @@ import h11
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
+from service.errors import PROTOCOL
+from service.headers import DATA
 from service.life import Life
+from service.refusals import refusal
 
 HEAD_BYTES = 16 * 2**10
 """Request line and headers; more are refused."""
@@ -57,6 +62,12 @@ class PatientProtocol(H11Protocol):
     _timer: asyncio.TimerHandle | None = None
     _began = 0.0
     _received = 0
+    _body_of: object = None
+    """The request whose body began then."""
+
+    def __init__(self, *settings: Any, **more: Any) -> None:
+        super().__init__(*settings, **more)
+        self.conn = _OneReading(h11.SERVER, self.config.h11_max_incomplete_event_size or HEAD_BYTES)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, unless there are too many."""
@@ -79,21 +90,40 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and see whether what comes is fast enough."""
-        waited_for_body = self.conn.their_state is h11.SEND_BODY
+        """Read on."""
+        self._received += len(data)
         super().data_received(data)
+
+    def handle_events(self) -> None:
+        """Go on with what has come, and see whether it comes fast enough; also what came with the request before."""
+        super().handle_events()
         match self.conn.their_state:
             case h11.IDLE:
-                if self._timer is None:  # the first bytes of another request
+                if self._timer is None and self.conn.trailing_data[0]:  # the first bytes of another request
                     self._wait(HEAD_SECONDS)
             case h11.SEND_BODY:
-                if not waited_for_body:
-                    self._began, self._received = time.monotonic(), 0
-                self._received += len(data)
+                if self._body_of is not self.cycle:
+                    self._body_of, self._began, self._received = self.cycle, time.monotonic(), 0
                 left = self._began + BODY_SECONDS + self._received / BODY_RATE - time.monotonic()
                 self._wait(max(0.0, left))
             case _:
                 self._wait(None)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, in the form of all refusals, unless an answer has begun; then close."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            error = sys.exception()
+            too_large = isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431
+            code = "head_too_large" if too_large else "http_malformed"
+            status, message, hint = PROTOCOL[code]
+            more = {"Connection": "close", "X-Request-ID": secrets.token_hex(8)}
+            response = refusal(status, code, message, hint, DATA | more)
+            head = h11.Response(status_code=status, headers=response.raw_headers, reason=STATUS_PHRASES[status])
+            for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # whatever is at work on it has nobody to tell
+        self.transport.close()
 
     def shutdown(self) -> None:
         """End the connection once what was begun is done; half a request is not waited for as long as usual."""
@@ -110,6 +140,29 @@ class PatientProtocol(H11Protocol):
         self._timer = None
         if not self.transport.is_closing():
             self.transport.abort()
+
+
+class _OneReading(h11.Connection):
+    """Refuses a request whose end can be seen in two places, since a proxy in front might see the other one.
+
+    A request with both kinds of length may be read as chunks, but then its connection has to be closed; a proxy of
+    HTTP/1.0 knows no chunks at all. Heads that are too large are refused also if they come all at once.
+    """
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        """Return what came next.
+
+        Raises:
+            h11.RemoteProtocolError: if it cannot be understood, or in two ways.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            if b"transfer-encoding" in names and (b"content-length" in names or event.http_version < b"1.1"):
+                raise h11.RemoteProtocolError("a length and chunks")
+            if len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers) > HEAD_BYTES:
+                raise h11.RemoteProtocolError("a large head", error_status_hint=431)
+        return event
 
 
 class _ImpatientFlow(FlowControl):

@@ -181,7 +181,7 @@ def test_the_past_can_be_asked(client: TestClient) -> None:
 
 def test_a_past_that_is_not_kept(client: TestClient) -> None:
     newest = [add(client, "bridge.txt", f"The bridge is number {number}.")["generation"] for number in range(7)][-1]
-    for as_of in (0, newest - 4, newest + 1, 2**63 - 1):
+    for as_of in (0, newest - 4, newest + 1, 2**53 - 1):
         for path, question in (("ask", "question"), ("search", "query")):
             response = client.post(f"/v1/{path}", json={question: "bridge", "as_of": as_of})
             assert refusal(response) == (410, "generation_not_kept"), as_of
@@ -189,7 +189,7 @@ def test_a_past_that_is_not_kept(client: TestClient) -> None:
     assert found(client, "bridge", as_of=newest - 3) == ["bridge.txt"]
 
 
-@pytest.mark.parametrize("as_of", [-1, 2**63, 1.0, "1", True, [1], {"a": 1}])
+@pytest.mark.parametrize("as_of", [-1, 2**53, 1.5, "1", True, [1], {"a": 1}])
 def test_a_past_that_makes_no_sense(client: TestClient, as_of: object) -> None:
     add(client, "bridge.txt", "The bridge.")
     for path, question in (("ask", "question"), ("search", "query")):

@@ -18,7 +18,7 @@ XQUAD ?= ../shared/data/xquad-dev
 NEWEST_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-hostile bench-load bench-scale bench-security bench-writer image sbom clean
+.PHONY: help setup demo serve test lint check fmt lock bench bench-browser bench-durability bench-fuzz bench-hostile bench-load bench-scale bench-security bench-writer image sbom clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,11 @@ bench-hostile: setup ## upload 50,000 damaged files and every hostile one made b
 
 bench-security: setup ## twenty thousand worlds of tenants; result in docs/results/security/
 	$(BIN)/python -m tests.security.tenants --trials 20000 --save
+
+# Some hours on two cores. Results in docs/results/security/.
+bench-fuzz: setup ## send the service what it must not be confused by: calls, values and bytes by the ten thousand
+	$(BIN)/python -m tests.security.described --trials 50000 --save
+	$(BIN)/python -m tests.security.raw_sockets --trials 50000 --save
 
 bench-load: setup ## overload a service, and end it under load, again and again; results in docs/results/load/
 	$(BIN)/python -m tests.load.overload --trials 60 --save

@@ -29,8 +29,8 @@ PACKAGES = ["index", "service", "eval"]
 LOCKS = ["build.lock", "dev.lock", "runtime.lock"]
 COMMANDS = {
     "help", "setup", "demo", "serve", "test", "lint", "check", "fmt", "lock", "bench", "image",
-    "clean", "bench-browser", "bench-durability", "bench-hostile", "bench-load", "bench-scale",
-    "bench-security", "bench-writer", "sbom",
+    "clean", "bench-browser", "bench-durability", "bench-fuzz", "bench-hostile", "bench-load",
+    "bench-scale", "bench-security", "bench-writer", "sbom",
 }  # fmt: skip
 
 FLOORS = {

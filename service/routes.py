@@ -82,9 +82,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 _KNOWN: dict[int | str, dict[str, Any]] = {304: {"description": "The reader has it already"}}
 _EVENTS_EXAMPLE = 'event: answer\ndata: {"question": "...", ...}\n\nevent: done\ndata: {"question": "...", ...}\n\n'
-_EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EVENTS_EXAMPLE}}}
-}
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"example": _EVENTS_EXAMPLE}}}}
 _CONFLICT: dict[int | str, dict[str, Any]] = {409: {"model": ErrorBody, "description": "In conflict with another"}}
 
 
@@ -95,12 +93,16 @@ def _in_json(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _header_parameter(name: str, description: str, **more: str | int) -> dict[str, Any]:
-    schema = {"type": "string", "minLength": 1, "maxLength": MOST_HEADER, **more}
+    schema = {"type": "string", **more}
     return {"parameters": [{"name": name, "in": "header", "description": description, "schema": schema}]}
 
 
 _IDEMPOTENT = _header_parameter(
-    "Idempotency-Key", "1 to 255 characters: sent again, it is answered again.", pattern="^[!-~]([ -~]*[!-~])?$"
+    "Idempotency-Key",
+    "1 to 255 characters: sent again, it is answered again.",
+    minLength=1,
+    maxLength=MOST_HEADER,
+    pattern="^[!-~]([ -~]*[!-~])?$",
 )
 _UNLESS_KNOWN = _header_parameter("If-None-Match", "Tags the reader has: with one of them, 304.")
 _DOCUMENT_ID = Annotated[
@@ -377,7 +379,9 @@ async def get_original(request: Request, document_id: _DOCUMENT_ID) -> Response:
     status_code=204,
     tags=["documents"],
     summary="Remove a document",
-    openapi_extra=_header_parameter("If-Match", "Tags of which the document must have one; else 412.", minLength=0),
+    openapi_extra=_header_parameter(
+        "If-Match", "Tags of which the document must have one; else 412.", maxLength=MOST_HEADER
+    ),
     responses=_REFUSALS | {412: {"model": ErrorBody, "description": "Not as it was meant"}},
 )
 async def delete_document(request: Request, document_id: _DOCUMENT_ID) -> Response:

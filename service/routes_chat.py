@@ -67,8 +67,7 @@ async def list_models(request: Request) -> chat.ModelList:
     operation_id="complete_chat",
     summary="Answer the last question of a chat",
     response_model=chat.ChatResponse,
-    responses=_REFUSALS
-    | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": _STREAM_EXAMPLE}}}},
+    responses=_REFUSALS | {200: {"content": {"text/event-stream": {"example": _STREAM_EXAMPLE}}}},
     max_body_size=CHAT_BYTES,
 )
 async def complete(request: Request, body: chat.ChatRequest) -> Response | chat.ChatResponse:

@@ -123,6 +123,9 @@ def unguarded(document: Document) -> list[str]:
     return found + ([] if (scheme.get("type"), scheme.get("scheme")) == ("http", "bearer") else ["no bearer keys"])
 
 
+STREAM = "text/event-stream"
+
+
 def unexampled(document: Document) -> list[str]:
     """Return what has no example, or one that is not of its form."""
     found = []
@@ -133,6 +136,8 @@ def unexampled(document: Document) -> list[str]:
             shown = examples(document, content)
             if not shown:
                 found.append(f"{name}: {place} {kind} has no example")
+            if kind == STREAM:  # its form, event by event, is in docs/http.md: OpenAPI 3.1 has no words for it
+                continue
             schema = {"components": document["components"], **content["schema"]}
             for example in shown:
                 for problem in jsonschema_rs.Draft202012Validator(schema).iter_errors(example):

@@ -9,6 +9,7 @@ import pytest
 from tests.security.tenants import BREAKS, run
 
 
+@pytest.mark.timeout(900)
 def test_tenants_see_nothing_of_one_another() -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")

@@ -48,7 +48,7 @@ def address(open_library: Callable[..., Library]) -> Iterator[str]:
 def context(browser: Browser, address: str) -> Iterator[BrowserContext]:
     """Nothing may go wrong in it: no script of a text, no foreign request, no dialog, no error in the console."""
     made = browser.new_context(locale="en-GB")
-    made.set_default_timeout(15_000)
+    made.set_default_timeout(60_000)
     watched = watch(made, address)
     yield made
     wrong = watched.wrong()

@@ -209,7 +209,7 @@ def show(browser: Browser, address: str) -> Iterator[Callable[..., Shown]]:
         watched.refusals = True
         api.serve(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(60_000)
         opened.append(Shown(page, api, watched, address, []))
         return opened[-1]
 

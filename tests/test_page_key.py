@@ -39,7 +39,7 @@ def page(browser: Browser, open_library: Callable[..., Library], secret: str, tm
     state = AppState(library, AnswerPolicy(min_confidence=0.0), admission=Admission(KeyRing(tmp_path / "data")))
     with serving(build_app(state)) as address:
         context = browser.new_context(locale="en-GB")
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         watched = watch(context, address)
         watched.refusals = True
         opened = context.new_page()

@@ -27,8 +27,17 @@ from index.stored import StoredPassage
 SAMPLE = 64
 """Passages of each language that stand for all; 1 ms a question and language."""
 
-_KEPT = 32
-"""Backgrounds kept, for collections that take turns; about 7 MB each."""
+IN_ALL = 768
+"""Passages of all languages together; where there are more than twelve, the most frequent ones have fewer."""
+
+_FEWEST = 8
+"""Passages that a language has at least, however many languages there are."""
+
+_KEPT_BYTES = 32 * 2**20
+"""Backgrounds kept besides those in use, for collections that take turns; about 3 MB each."""
+
+_AT_ONCE = 1024
+"""Tokens; so many are compared with a question without leaving the processor's caches."""
 
 _MEAN_PRIOR = 50
 
@@ -69,19 +78,28 @@ class Background:
         found = [states.get(item.passage.id) for item in kept]
         with_states = [each for each in found if each is not None and len(each.starts)]
         complete = bool(kept) and len(with_states) == len(kept)
-        self._codes = np.concatenate([each.codes for each in with_states]).astype(np.float32) if complete else None
+        # As they are stored, a quarter of what plain numbers take, and no slower: reading them takes the time.
+        self._codes = np.concatenate([each.codes for each in with_states]) if complete else None
         self._first_code = np.cumsum([0, *(len(each.starts) for each in with_states)])[:-1]
-        if self._codes is not None:
-            self._codes /= np.linalg.norm(self._codes, axis=1, keepdims=True)
+        self._lengths = None if self._codes is None else _lengths(self._codes)
+
+    @property
+    def bytes(self) -> int:
+        """Return what it takes."""
+        return self._sentences.nbytes + (0 if self._codes is None else self._codes.nbytes)
 
     def scores(self, query: EncodedQuery, sentence_weight: float) -> NDArray[np.float64]:
         """Score every sampled passage as :func:`index.search.search` scores candidates; shape (size,)."""
         if not self.size:
             return np.empty(0)
         best = np.maximum.reduceat(self._sentences @ query.centred, self._first_sentence)
-        if self._codes is None or not len(query.tokens):
+        if self._codes is None or self._lengths is None or not len(query.tokens):
             return best.astype(np.float64)
-        matches = np.maximum.reduceat(query.tokens @ self._codes.T, self._first_code, axis=1)
+        cosines = np.empty((len(query.tokens), len(self._codes)), np.float32)
+        for part in _parts(len(self._codes)):
+            np.matmul(query.tokens, self._codes[part].astype(np.float32).T, out=cosines[:, part])
+        cosines /= self._lengths
+        matches = np.maximum.reduceat(cosines, self._first_code, axis=1)
         scores: NDArray[np.float64] = (sentence_weight * best + query.weights @ matches) / (1 + sentence_weight)
         return scores
 
@@ -107,13 +125,26 @@ class Backgrounds:
                 return self._current[2]
             found: dict[str, Background] = {}
             by_language = self._catalogue.versions_by_language(collection, generation.number)
-            for language, versions in by_language.items():
-                ids = generation.passages_of(versions)
-                chosen = np.sort(ids[np.argsort(rows.spread(ids), kind="stable")[:SAMPLE]])
+            ids = {language: generation.passages_of(versions) for language, versions in by_language.items()}
+            size = _sample_size([len(each) for each in ids.values()])
+            for language, each in ids.items():
+                chosen = np.sort(each[np.argsort(rows.spread(each), kind="stable")[:size]])
                 if len(chosen):
                     found[language] = self._background(generation, (collection, language), chosen)
+            self._forget(collection, found)
             self._current = (generation.number, collection, found)
             return found
+
+    def _forget(self, collection: str, used: Mapping[str, Background]) -> None:
+        """Let go of what this collection does not use, and of the oldest that others may, if it is too much."""
+        others = [key for key in self._drawn if key[0] != collection]
+        for key in [key for key in self._drawn if key[0] == collection and key[1] not in used]:
+            del self._drawn[key]
+        room = _KEPT_BYTES
+        for key in reversed(others):
+            room -= self._drawn[key][1].bytes
+            if room < 0:
+                del self._drawn[key]
 
     def _background(self, generation: Generation, key: tuple[str, str], chosen: NDArray[np.int64]) -> Background:
         known = self._drawn.get(key)
@@ -129,9 +160,25 @@ class Backgrounds:
             len(chosen),
         }:  # else one was erased just now; the next generation draws another
             self._drawn[key] = (chosen.tobytes(), drawn)
-        while len(self._drawn) > _KEPT:
-            self._drawn.popitem(last=False)
+            self._drawn.move_to_end(key)
         return drawn
+
+
+def _sample_size(counts: Sequence[int]) -> int:
+    """Return how many passages a language may have at most, so that all together have no more than they may."""
+    sizes = (size for size in range(SAMPLE, _FEWEST, -1) if sum(min(count, size) for count in counts) <= IN_ALL)
+    return next(sizes, _FEWEST)
+
+
+def _parts(tokens: int) -> list[slice]:
+    return [slice(first, first + _AT_ONCE) for first in range(0, tokens, _AT_ONCE)]
+
+
+def _lengths(codes: NDArray[np.int8]) -> NDArray[np.float32]:
+    lengths = np.empty(len(codes), np.float32)
+    for part in _parts(len(codes)):
+        lengths[part] = np.linalg.norm(codes[part].astype(np.float32), axis=1)
+    return lengths
 
 
 def _lean(vectors: Vectors, general: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index import rows
-from index.chunk import PASSAGE_CHARACTERS, QUOTE_CHARACTERS, cut
+from index.apart import cut_apart
+from index.chunk import PASSAGE_CHARACTERS, QUOTE_CHARACTERS
 from index.encoder import Encoder, TokenStates
 from index.errors import ModelUnavailable
 from index.fold import Folded, fold
@@ -125,7 +126,7 @@ def _cut_to_fit(document: RawDocument, encoder: Encoder) -> Cut:
     """Cut into passages the model reads whole; scripts with a token a letter need shorter ones."""
     size = PASSAGE_CHARACTERS
     while True:
-        result = cut(document.text, document.language, size)
+        result = cut_apart(document.text, document.language, size)
         texts = [span.of(document.text) for span in result.passages]
         longest = max(
             count

@@ -26,6 +26,8 @@ CHECKED_BYTES = 64 * 2**20
 
 _LOG_PAGES = 500
 """Pages of the log that are folded in at the next chance: 4 MB, so that little room is needed on a full disk."""
+_IDLE = 6
+"""Connections that wait for readers, each with a cache of up to 2 MB; more are closed after use."""
 _PROBE_SECONDS = 0.2
 _DISK = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_NOMEM}
 _NO_SPACE = "The disk is full."
@@ -48,7 +50,8 @@ class CatalogueFile:
         self._probed = 0.0
         self._writable = writable
         self._writing = threading.RLock()
-        self._idle: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        # The last one used is the next: its cache is warm, and the caches of the others stay small.
+        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue(_IDLE)
         self._writer: sqlite3.Connection | None = None
         self._closed = False
         self._temporary: sqlite3.Connection | None = None
@@ -91,10 +94,12 @@ class CatalogueFile:
         except BaseException:
             connection.close()
             raise
-        if self._closed:
+        try:
+            if self._closed:
+                raise queue.Full
+            self._idle.put_nowait(connection)
+        except queue.Full:
             connection.close()
-        else:
-            self._idle.put(connection)
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:

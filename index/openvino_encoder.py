@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from index.encoder import EncodedPassages, EncodedQuery, EncoderInfo, TokenStates, Vectors
 from index.errors import ModelUnavailable
+from index.precedence import Precedence
 from index.projection import Projection, load_projection
 from index.tokenizer import LibraryTokenizer, TextTokenizer, Tokens
 from index.unigram import open_unigram
@@ -40,11 +41,15 @@ os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
 import openvino  # noqa: E402
 from openvino import opset13 as op  # noqa: E402
 
-TOKENS_PER_BATCH = 1024
-"""Larger batches gain nothing on two cores; memory grows with them."""
+TOKENS_PER_BATCH = 512
+"""Larger batches gain nothing measurable; memory grows with them."""
+TOKENS_BETWEEN_QUESTIONS = 256
+"""While questions come: smaller batches cost some more, and are over sooner."""
 
 _MASKED = -1e9
 _SHAPE_STEP = 16
+_SHAPES_KEPT = 16
+"""For each graph; a megabyte and more a shape, and the small uploads of an hour have hundreds of them."""
 _QUESTION, _PASSAGE, _RAW = "question", "passage", "raw"  # which token states a forward pass is to give
 
 
@@ -93,21 +98,22 @@ class OpenVinoEncoder:
         precision = "bf16" if bf16 else "f32"
         graph = _graph(config, tensors)
 
-        def pool(streams: int, shapes: dict[str, Any]) -> _Pool:
+        def pool(streams: int) -> _Pool:
             settings = {
                 "INFERENCE_PRECISION_HINT": precision,
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": cores,
-                **shapes,
+                "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES_KEPT,
             }
             return _Pool(core.compile_model(graph, "CPU", settings), streams, weights)
 
         # Many texts: one forward pass a core, which wastes no time on waiting for one another. A single question:
         # all cores on one pass, which takes two thirds of the time; while that one is busy, others share the first
         # kind.
-        self._shared = pool(cores, {"CPU_RUNTIME_CACHE_CAPACITY": 16})
-        self._alone = pool(1, {})  # of its shapes there are few, and they come back
+        self._shared = pool(cores)
+        self._alone = pool(1)
         self._streams = cores
+        self._precedence = Precedence(cores)
         self._projection: Projection | None = None
         self.info = EncoderInfo(name, fingerprint, int(config["hidden_size"]), limit, 0, f"openvino-{precision}")
         if (projection := load_projection(fingerprint)) is not None:
@@ -132,7 +138,8 @@ class OpenVinoEncoder:
 
     def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:
         """See :class:`index.encoder.Encoder`."""
-        vectors, states = self._encode(self._query_prompt, texts, _QUESTION)
+        with self._precedence.question():
+            vectors, states = self._encode(self._query_prompt, texts, _QUESTION)
         if self._projection is None:
             nothing = _NO_STATES.tokens
             return [EncodedQuery(vector, vector, nothing, nothing.reshape(-1)) for vector in vectors]
@@ -203,11 +210,18 @@ class OpenVinoEncoder:
         def work() -> None:
             try:
                 while True:
-                    batch = batches.get_nowait()
-                    means, tokens = self._forward([inputs[row] for row in batch], want, count == 1)
-                    vectors[batch] = means
-                    for row, state in zip(batch, tokens, strict=True):
-                        states[row] = state
+                    for part in self._parts(batches.get_nowait(), inputs, want):
+                        rows = [inputs[row] for row in part]
+                        if want == _QUESTION:
+                            means, tokens = self._forward(rows, want, count == 1)
+                        else:
+                            with self._precedence.piece():
+                                means, tokens = self._forward(
+                                    rows, want, count == 1 and not self._precedence.expected
+                                )
+                        vectors[part] = means
+                        for row, state in zip(part, tokens, strict=True):
+                            states[row] = state
             except queue.Empty:
                 pass
             except BaseException as error:
@@ -222,6 +236,12 @@ class OpenVinoEncoder:
         if failures:
             raise failures[0]
         return vectors, states
+
+    def _parts(self, batch: list[int], inputs: list[_Tokens], want: str) -> list[list[int]]:
+        if want == _QUESTION or not self._precedence.expected:
+            return [batch]
+        size = max(1, TOKENS_BETWEEN_QUESTIONS // len(inputs[batch[0]].ids))  # the first is the longest
+        return [batch[first : first + size] for first in range(0, len(batch), size)]
 
     def _forward(self, inputs: list[_Tokens], want: str, alone: bool) -> tuple[Vectors, list[_States]]:
         """Run texts of similar length through the model: their unit vectors and projected token states."""

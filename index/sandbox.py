@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from index.errors import DocumentRejected
+from index.memory import THRIFT
 from index.reading.parsed import Parsed, from_bytes
 from index.sandbox_worker import LENGTH, MAX_ANSWER, PARSED
 
@@ -72,18 +73,29 @@ class Sandbox:
         Raises:
             DocumentRejected: if it is damaged, encrypted, empty, or takes more than the limits allow.
         """
+        try:
+            return from_bytes(self.ask(kind, data))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:  # a reader may be in a file's hands
+            raise _failure("crash") from error
+
+    def ask(self, kind: str, data: bytes) -> bytes:
+        """Have ``data`` worked on; return what comes of it, not yet looked at.
+
+        Raises:
+            DocumentRejected: as :meth:`read` says.
+        """
         with self._worker() as worker:
             answer = worker.ask(kind, data, self.limits)
+        if answer.startswith(PARSED):
+            return answer.removeprefix(PARSED)
         try:
-            if answer.startswith(PARSED):
-                return from_bytes(answer.removeprefix(PARSED))
             reason = json.loads(answer)
             if isinstance(reason, str):
                 raise _failure(reason)
             code, message, hint = (str(part)[:_LONGEST_MESSAGE] for part in reason)
-            raise DocumentRejected(code, message, hint)
-        except (ValueError, TypeError, KeyError, RecursionError) as error:  # a reader may be in a file's hands
+        except (ValueError, TypeError, RecursionError) as error:
             raise _failure("crash") from error
+        raise DocumentRejected(code, message, hint)
 
     def close(self) -> None:
         """End the idle processes; a later file starts another."""
@@ -123,7 +135,7 @@ class _Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             cwd="/",
-            env={"PATH": os.defpath, "LANG": "C.UTF-8"},
+            env={"PATH": os.defpath, "LANG": "C.UTF-8", **THRIFT},
             process_group=0,
         )
 

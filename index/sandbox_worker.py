@@ -1,4 +1,4 @@
-"""The process that reads files: it waits for one, forks, and the child reads it under limits and is gone.
+"""The process that reads files, or cuts long texts: it waits for one, forks, the child works under limits and goes.
 
 It is started by :mod:`index.sandbox`, answers on its standard output and ends with its standard input. The parent of
 the children never looks into a file itself; it only carries bytes. A request is four bytes of length and a JSON
@@ -46,6 +46,7 @@ def main() -> None:
         answers.write(LENGTH.pack(len(answer)))
         answers.write(answer)
         answers.flush()
+        answer = b""  # it may be as long as a text can be, and the next file as far as next week
 
 
 def _receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
@@ -86,8 +87,19 @@ def _read_in_child(header: Mapping[str, Any], data: bytes) -> bytes:
     return answer or json.dumps("memory" if status else "crash").encode()
 
 
-def _reader(kind: str) -> Callable[[bytes], Parsed]:
-    """Import the reader of a format."""
+def _reader(kind: str) -> Callable[[bytes], bytes]:
+    """Import what reads a format, or cuts a text; return a function from what was sent to what is answered."""
+    if kind == "cut":
+        from index.apart import answer, load
+
+        load()
+
+        return answer
+    read = _format_reader(kind)
+    return lambda data: to_bytes(read(data))
+
+
+def _format_reader(kind: str) -> Callable[[bytes], Parsed]:
     match kind:
         case "html":
             from index.reading.html import read_html
@@ -184,13 +196,12 @@ _FORBIDDEN = (
 """Audit events (PEP 578) of what no reader has to do. C libraries do not raise them: this is only a second wall."""
 
 
-def _answer(read: Callable[[bytes], Parsed], data: bytes) -> bytes:
+def _answer(read: Callable[[bytes], bytes], data: bytes) -> bytes:
     try:
-        parsed = read(data)
+        return PARSED + read(data)
     except DocumentRejected as error:
         return json.dumps([error.code, error.message, error.hint]).encode()
     except (MemoryError, RecursionError):
         return json.dumps("memory").encode()
     except Exception:  # a fault of the reader, or something it may not do
         return json.dumps("crash").encode()
-    return PARSED + to_bytes(parsed)

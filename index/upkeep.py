@@ -7,11 +7,13 @@ import threading
 from typing import Protocol
 
 from index.errors import FundstelleError
-from index.memory import give_back
+from index.memory import give_back, held
 
 LEAST = 1_000
 """Passages that must have changed for a new base: fewer cost a search less than a tenth of a millisecond."""
 
+_WORTH_GIVING = 8 * 2**20
+"""Bytes that the process has grown by: files that were refused, and long texts that were read, change nothing."""
 _SECONDS = 1.0
 _QUESTIONS = 1_000
 """Between two looks at the recall, of some seconds each."""
@@ -55,6 +57,7 @@ class Upkeep:
         self._measured_at = 0
         self._settled_at: int | None = None
         self._gave_back = False
+        self._held = held()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
@@ -85,9 +88,16 @@ class Upkeep:
             self._settled_at = generation
             self._gave_back = False
         elif not self._gave_back:  # some time has passed without a change: large documents were, perhaps
-            give_back()
+            self._give_back()
             self._gave_back = True
+        self._held = min(self._held, held())
+        if held() - self._held > _WORTH_GIVING:
+            self._give_back()
         if self._kept.questions_asked - self._measured_at >= _QUESTIONS:
             self._measured_at = self._kept.questions_asked
             self._kept.measure_recall()
-            give_back()
+            self._give_back()
+
+    def _give_back(self) -> None:
+        give_back()
+        self._held = held()

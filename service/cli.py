@@ -347,6 +347,9 @@ def serve(
     """
     flags = {"data": data, "host": host, "port": port, "model": model}
     settings = settings_from(config, **flags)
+    from index.memory import be_thrifty
+
+    be_thrifty()
     from service.admission import admission_of
     from service.app import build_app
     from service.keys import KeyRing

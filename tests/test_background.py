@@ -125,3 +125,47 @@ def test_single_passages_of_several_languages_keep_their_order(open_library: Cal
     assert {document.language for document in library.documents(10)[0]} == {"en", "de"}
     assert library.search("bridge repairs", 2).hits[0].document.source == "en.txt"
     assert library.search("Katze Sofa", 2).hits[0].document.source == "de.txt"
+
+
+def sizes(library: Library) -> dict[str, int]:
+    return {language: background.size for language, background in drawn(library).items()}
+
+
+@pytest.mark.parametrize("in_all", [20, 1000])
+def test_all_languages_together_have_a_sample_of_bounded_size(
+    library: Library, monkeypatch: pytest.MonkeyPatch, in_all: int
+) -> None:
+    """Who has few passages keeps them all, whoever has many gives way; with room enough, the null control, nobody."""
+    monkeypatch.setattr("index.background.IN_ALL", in_all)
+    passages = "\n\n".join(f"The ferry number {number} carries people. " * 25 for number in range(30))
+    library.add(
+        [document_from_text("many.txt", passages), document_from_text("wenige.txt", "Die Brücke ist zu. " * 9)]
+    )
+    found = sizes(library)
+    assert sum(found.values()) <= in_all
+    assert (found["en"] <= 19) is (in_all == 20)
+    assert found["de"] == 1
+
+
+@pytest.mark.parametrize(("room", "kept"), [(0, 1), (2**30, 3)])
+def test_backgrounds_of_other_collections_are_kept_while_there_is_room(
+    library: Library, monkeypatch: pytest.MonkeyPatch, room: int, kept: int
+) -> None:
+    monkeypatch.setattr("index.background._KEPT_BYTES", room)
+    for name in ("one", "two"):
+        library.add([document_from_text("a.txt", "The ferry carries people across.")], name)
+    with library.view() as view:
+        for name in ("default", "one", "two"):
+            assert view.backgrounds.of(view.state, name)
+        assert len(view.backgrounds._drawn) == kept
+
+
+def test_a_language_that_is_gone_leaves_no_background(library: Library) -> None:
+    (added,) = library.add([document_from_text("b.txt", "Die Brücke über die Elbe ist gesperrt. " * 9)])
+    assert drawn(library).keys() == {"en", "de"}
+    with library.view() as view:
+        assert len(view.backgrounds._drawn) == 2
+    library.delete(added.document.id)
+    assert drawn(library).keys() == {"en"}
+    with library.view() as view:
+        assert len(view.backgrounds._drawn) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -40,6 +42,15 @@ PIECES = st.lists(st.sampled_from([*WORDS, *MARKS]), max_size=30).map("".join)
 )
 def test_what_typesetting_adds_is_not_searched(stored: str, searched: str) -> None:
     assert fold(stored).text == searched
+
+
+@given(PIECES)
+def test_the_quick_look_misses_nothing(text: str) -> None:
+    with mock.patch("index.fold._WORTH_LOOKING", re.compile("")):
+        thorough = fold(text)
+    found = fold(text)
+    assert found.text == thorough.text
+    assert (found.places is None) is (thorough.places is None)
 
 
 @given(PIECES)

@@ -46,10 +46,9 @@ def test_hostile_files_do_no_harm(report: dict[str, Any], name: str) -> None:
     assert not harm, report[name]
 
 
-@pytest.mark.parametrize(("name", "most"), [("mutated", 50), ("bombs", 300)])
-def test_memory_does_not_grow(report: dict[str, Any], name: str, most: int) -> None:
-    """By 50 MiB, as it should be, for damaged files; texts of 20 MiB leave more behind (docs/formats.md)."""
-    assert report[name]["grown_mib"] <= most, report[name]["memory_mib"]
+@pytest.mark.parametrize("name", PHASES)
+def test_memory_does_not_grow(report: dict[str, Any], name: str) -> None:
+    assert report[name]["grown_mib"] <= 50, report[name]["memory_mib"]
 
 
 @pytest.mark.parametrize("name", PHASES)

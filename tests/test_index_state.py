@@ -265,6 +265,22 @@ def test_memory_is_given_back_once_after_changes(monkeypatch: pytest.MonkeyPatch
         assert len(given) == times, generation
 
 
+@pytest.mark.parametrize(("by", "times"), [(9, 2), (7, 0)])
+def test_memory_is_given_back_though_nothing_changed(monkeypatch: pytest.MonkeyPatch, by: int, times: int) -> None:
+    """Files that are refused change nothing; the little that a process breathes, the null control, is left alone."""
+    given, held = [], [100]
+    monkeypatch.setattr("index.upkeep.give_back", lambda: given.append(1))
+    monkeypatch.setattr("index.upkeep.held", lambda: held[0] * 2**20)
+    upkeep = Upkeep(Kept())
+    upkeep._look()
+    upkeep._look()
+    given.clear()
+    for now in (100, 100 + by, 100 + by, 100, 100 + by, 100 + by):
+        held[0] = now
+        upkeep._look()
+    assert len(given) == times
+
+
 # ---- where it is shown ---------------------------------------------------------------------------------------
 
 

@@ -61,7 +61,9 @@ class TinyEncoder:
         return np.stack([self._vector(text) for text in texts]) if texts else np.empty((0, DIMENSION), np.float32)
 
     def _vector(self, text: str) -> NDArray[np.float32]:
-        total = sum((direction(word) for word in _WORD.findall(text)), np.zeros(DIMENSION, np.float32))
+        total = np.zeros(DIMENSION, np.float32)
+        for word in _WORD.findall(text):
+            total += direction(word)
         total[0] += 1e-3  # a text without words still has a direction
         unit: NDArray[np.float32] = total / np.linalg.norm(total)
         return unit

@@ -16,18 +16,22 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 import index
 from index import sandbox
+from index.encoder import EncodedQuery, Vectors
 from index.errors import DocumentRejected
+from index.precedence import Precedence
 from index.records import RawDocument
 from index.sandbox import Limits
 from index.view import View
-from tests.tiny import TinyEncoder
+from tests.tiny import DIMENSION, TinyEncoder
 
 TIGHT = Limits(cpu_seconds=3, cpu_seconds_a_mebibyte=0.25)
 _FREE = Limits(cpu_seconds=20, wall_factor=10, memory=2**36)
@@ -42,6 +46,8 @@ import index.reading.html
 index.reading.html.read_html = hoard
 """
 """A reader of web pages that takes what it can get."""
+_PIECE = 16
+"""Texts, of a passage at most: some milliseconds."""
 _KEPT: list[object] = []
 _read = index.document_from_bytes
 _text = View.text
@@ -87,6 +93,25 @@ READERS: dict[str, Callable[..., RawDocument]] = {
 CONTROLS = (*READERS, "misquote", "free")
 
 
+class PoliteEncoder(TinyEncoder):
+    """The tiny encoder, with texts in small pieces that questions go before, as those of the real one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._precedence = Precedence(os.cpu_count() or 1)
+
+    def encode_queries(self, texts: Sequence[str]) -> list[EncodedQuery]:
+        with self._precedence.question():
+            return super().encode_queries(texts)
+
+    def _vectors(self, texts: Sequence[str]) -> Vectors:
+        found = [np.empty((0, DIMENSION), np.float32)]
+        for first in range(0, len(texts), _PIECE):
+            with self._precedence.piece():
+                found.append(super()._vectors(texts[first : first + _PIECE]))
+        return np.concatenate(found)
+
+
 def main() -> None:
     """Change what is asked for, then serve."""
     parser = argparse.ArgumentParser()
@@ -95,10 +120,10 @@ def main() -> None:
     parser.add_argument("--break", dest="control", choices=CONTROLS)
     options, sys.argv[1:] = parser.parse_known_args()
     if options.tiny:
-        mock.patch("index.open_encoder", lambda *_: TinyEncoder(), create=True).start()
+        mock.patch("index.open_encoder", lambda *_: PoliteEncoder(), create=True).start()
     if options.tight or options.control == "free":
         limits = _FREE if options.control == "free" else TIGHT
-        mock.patch.object(sandbox, "Limits", lambda: limits).start()
+        mock.patch.object(sandbox, "Limits", lambda **own: Limits(**own) if own else limits).start()
     if reader := READERS.get(options.control):
         mock.patch("index.load.document_from_bytes", reader).start()
         mock.patch("index.document_from_bytes", reader, create=True).start()

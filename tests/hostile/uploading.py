@@ -120,10 +120,10 @@ def bombs(seed: int, host: Path, only: str = "", most: int | None = None) -> Ite
         yield [(f"bomb-{bomb.name}", bomb.make(host))]
 
 
-def damaged(trials: int, seed: int) -> Iterator[Files]:
-    """Yield requests with one to six mutated files, and at times a good one among them."""
-    draw = random.Random(f"requests {seed}")
-    number = 0
+def damaged(trials: int, seed: int, first: int = 0) -> Iterator[Files]:
+    """Yield requests with one to six of the mutated files ``first`` to ``trials``; at times a good one among them."""
+    draw = random.Random(f"requests {seed} {first}")
+    number = first
     while number < trials:
         size = min(draw.choice((1, 1, 1, 2, 3, 6)), trials - number)
         files = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
@@ -45,6 +44,7 @@ from service.outcome import WrittenSentence
 from service.reach import Question, Reach
 from service.refusals import ProtocolError, said_by
 from service.schemas import ErrorBody, ErrorDetail
+from service.strict_json import StrictRoute, parse
 from service.tags import is_known, is_meant, tag_of
 from service.together import Computing
 from service.turns import Turns
@@ -54,6 +54,8 @@ if TYPE_CHECKING:  # loaded only by a service that writes
 
 DEADLINE = 30.0
 """Seconds that a request waits for its turn."""
+PATIENCE = 1.2
+"""Seconds that the last in the line of questions may be expected to wait: whoever asks is better told than kept."""
 _SMALL = 2**20
 """Bytes; uploads up to this size wait in memory."""
 MOST_HEADER = 255
@@ -119,7 +121,7 @@ class AppState:
     writer: Writer | None = None
     """Writes answers if an endpoint is configured; its endpoint is waited for outside of the gate."""
     computing: Computing = field(default_factory=Computing)
-    questions: Turns = field(default_factory=lambda: Turns("question", 8, 64, DEADLINE))
+    questions: Turns = field(default_factory=lambda: Turns("question", 8, 64, DEADLINE, PATIENCE))
     reads: Turns = field(default_factory=lambda: Turns("read", 4, 64, DEADLINE))
     writes: Turns = field(default_factory=lambda: Turns("write", 2, 64, DEADLINE))
     uploads: Turns = field(default_factory=lambda: Turns("upload", 2, 2, DEADLINE))
@@ -139,7 +141,7 @@ class AppState:
         return Asking(self.policy, self.writer, self.library.encoder, self.computing, self.measured)
 
 
-router = APIRouter()
+router = APIRouter(route_class=StrictRoute)
 
 
 def _state(request: Request) -> AppState:
@@ -516,8 +518,8 @@ def _is_large(request: Request) -> bool:
 
 def _add_json(reach: Reach, body: bytes) -> schemas.DocumentsAdded:
     try:
-        request = schemas.DocumentRequest.model_validate(json.loads(body))
-    except (ValidationError, ValueError, RecursionError) as error:
+        request = schemas.DocumentRequest.model_validate(parse(body))
+    except (ValidationError, ValueError) as error:
         raise ProtocolError("request_invalid") from error
     raw = document_from_text(request.source, request.text, request.title, request.metadata)
     return _add(reach, [raw], request.collection, [])

@@ -53,6 +53,9 @@ LAST_SECONDS = 0.3
 """Between closing the door and closing idle connections."""
 END_SECONDS = 8
 """In which what was begun has to end."""
+_TURN_SECONDS = 0.001
+"""For which a thread keeps Python to itself while others wait. A question changes hands some hundred times, a refusal
+waits for the event loop's thread; by itself Python would let them wait five milliseconds each time."""
 
 
 class PatientProtocol(H11Protocol):
@@ -196,6 +199,11 @@ class Farewell(uvicorn.Server):
         self._life = life
         self._drain = drain
         self._closes_at: float | None = None
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until a signal says to end."""
+        sys.setswitchinterval(_TURN_SECONDS)
+        super().run(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Note that it is time to end; a second signal ends it at once."""

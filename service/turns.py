@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -19,6 +20,8 @@ from service.refusals import ProtocolError
 
 T = TypeVar("T")
 RETRY_AFTER = "1"
+_WEIGHT = 0.1
+"""Of the newest interval between two ends, in their moving average."""
 
 
 @dataclass
@@ -40,11 +43,16 @@ class Turns:
         at_once: pieces of work at a time.
         most: how many may wait for one of those places.
         seconds: how long each may wait.
+        patience: how long the line may be, in seconds that the last in it is expected to wait; as many as work at
+            once may wait in any case.
     """
 
-    def __init__(self, kind: str, at_once: int, most: int, seconds: float) -> None:
+    def __init__(self, kind: str, at_once: int, most: int, seconds: float, patience: float = float("inf")) -> None:
         self.kind = kind
         self.line = Line()
+        self._patience = patience
+        self._pace = 0.0  # seconds between two ends while others wait, a moving average
+        self._ended: float | None = None
         self._at_once = at_once
         self._most = most
         self._seconds = seconds
@@ -55,7 +63,9 @@ class Turns:
     @property
     def full(self) -> bool:
         """Say whether the next one would be refused."""
-        return self._places.locked() and self.line.waiting >= self._most
+        waiting = self.line.waiting
+        long = waiting >= self._at_once and waiting * self._pace >= self._patience
+        return self._places.locked() and (waiting >= self._most or long)
 
     def refuse(self) -> ProtocolError:
         """Return the refusal of one who comes when the line is full."""
@@ -102,6 +112,13 @@ class Turns:
     def place(self, gone: Callable[[], Awaitable[bool]] | None = None) -> Place:
         """Return a context that holds a place in the line, and then a turn."""
         return Place(self, gone)
+
+    def ended(self) -> None:
+        """Note that a piece of work has come to its end, and with that how fast the line moves on."""
+        now = time.monotonic()
+        if self._ended is not None:
+            self._pace += _WEIGHT * (now - self._ended - self._pace)
+        self._ended = now if self.line.waiting else None
 
     def close(self) -> None:
         """End the threads, once they are done with what they do."""
@@ -203,4 +220,5 @@ class Place:
     async def __aexit__(self, *_: object) -> None:
         """Give the turn to the next one."""
         self._turns.line.running -= 1
+        self._turns.ended()
         self._turns._places.release()

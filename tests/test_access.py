@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -267,7 +268,11 @@ def test_wrong_keys_are_slowed_down_and_right_ones_are_not(world: World) -> None
     assert world.client.get("/v1/documents", headers=dict(world.headers["reader"])).status_code == 200
 
 
-def test_rates_are_for_each_key(open_library: Callable[..., Library], tmp_path: Path) -> None:
+def test_rates_are_for_each_key(
+    open_library: Callable[..., Library], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time() // 60 * 60 + 10  # stands still: at the turn of the minute there would be one more
+    monkeypatch.setattr("time.time", lambda: now)
     ring = KeyRing(tmp_path / "data")
     one, other = ({"Authorization": f"Bearer {ring.create('x', Scope.READ)[1]}"} for _ in range(2))
     library = open_library()

@@ -55,6 +55,31 @@ def test_few_at_once_a_bounded_line_and_refusals_at_once() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(("patience", "most"), [(0.3, 30), (float("inf"), 30)])
+def test_the_line_is_as_long_as_it_moves_fast(patience: float, most: int) -> None:
+    """Without an end to patience, the null control, it is as long as it may be at all."""
+
+    async def scenario() -> None:
+        turns = Turns("test", 2, 100, 10, patience)
+        lengths: list[int] = []
+        tasks: list[asyncio.Task[None]] = []
+        for _ in range(60):
+            for _ in range(3):  # three times as many as can be done
+                if not turns.full:
+                    tasks.append(asyncio.create_task(turns.run(lambda: time.sleep(0.05))))
+                    await asyncio.sleep(0)
+            lengths.append(turns.line.waiting)
+            await asyncio.sleep(0.025)
+        assert (lengths[-1] <= most) is (patience < 1), lengths
+        assert lengths[-1] >= 2, "as many as work at once may wait in any case"
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        turns.close()
+
+    asyncio.run(scenario())
+
+
 def test_nobody_waits_for_ever_and_nothing_is_done_for_who_has_left() -> None:
     async def scenario() -> None:
         turns, go, done = Turns("test", 1, 5, 0.1), threading.Event(), []

@@ -101,9 +101,9 @@ bench-durability: setup ## try to break the durability contract, thousands of ti
 	$(DURABILITY).swaps --trials 500 --save
 	$(DURABILITY).backups --trials 100 --save
 
-# Some hours on two cores. Results in docs/results/hostile/.
+# An hour and more on two cores of their own. Results in docs/results/hostile/.
 bench-hostile: setup ## upload 50,000 damaged files and every hostile one made by hand, asking questions meanwhile
-	$(BIN)/python -m tests.hostile.uploads --trials 50000 --bombs --save
+	$(BIN)/python -m tests.hostile.uploads --trials 50000 --real 5000 --bombs --save
 
 bench-security: setup ## twenty thousand worlds of tenants; result in docs/results/security/
 	$(BIN)/python -m tests.security.tenants --trials 20000 --save
@@ -112,6 +112,7 @@ bench-security: setup ## twenty thousand worlds of tenants; result in docs/resul
 bench-fuzz: setup ## send the service what it must not be confused by: calls, values and bytes by the ten thousand
 	$(BIN)/python -m tests.security.described --trials 50000 --save
 	$(BIN)/python -m tests.security.raw_sockets --trials 50000 --save
+	$(BIN)/python -m tests.security.values --trials 20000 --save
 
 bench-load: setup ## overload a service, and end it under load, again and again; results in docs/results/load/
 	$(BIN)/python -m tests.load.overload --trials 60 --save

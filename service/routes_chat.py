@@ -21,6 +21,7 @@ from service.reach import Question, Reach
 from service.refusals import ProtocolError, openai_error
 from service.routes import AppState
 from service.schemas import ask_response
+from service.strict_json import StrictRoute
 
 CHAT_BYTES = 2**20
 """A chat is sent whole with every question."""
@@ -41,7 +42,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 _STREAM_EXAMPLE = 'data: {"object": "chat.completion.chunk", ...}\n\ndata: [DONE]\n\n'
 
-router = APIRouter(tags=["chat"])
+router = APIRouter(tags=["chat"], route_class=StrictRoute)
 
 
 def _state(request: Request) -> AppState:

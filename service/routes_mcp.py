@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from service.refusals import ProtocolError
 from service.routes import AppState
+from service.strict_json import parse
 
 if TYPE_CHECKING:  # takes seconds and 25 MB, and needs a package that may not be there
     from service.tool_server import ToolServer
 
 PATH = "/mcp"
+_NO_JSON = -32700
+"""Code of JSON-RPC 2.0 for what is none."""
 
 _log = logging.getLogger("fundstelle")
 
@@ -42,6 +47,12 @@ class _Door:
         try:
             body = await request.body()
         except ClientDisconnect:
+            return
+        try:
+            parse(body)
+        except json.JSONDecodeError as error:  # the SDK takes what is nearly JSON
+            said = {"jsonrpc": "2.0", "id": None, "error": {"code": _NO_JSON, "message": f"Parse error: {error.msg}"}}
+            await JSONResponse(said, 400)(scope, receive, send)
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

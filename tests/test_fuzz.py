@@ -1,4 +1,4 @@
-"""F01 and F03 in small, with null controls: calls as they are described, and bytes of all kinds."""
+"""F01, F03 and F04 in small, with null controls: calls as described, values and bytes of all kinds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.security import described, raw_sockets
+from tests.security import described, raw_sockets, values
 
 
 def drawn_seed() -> int:
@@ -56,4 +56,26 @@ def test_streams_of_bytes_do_not_confuse_the_server() -> None:
 )
 def test_a_server_that_is_confused_is_noticed(control: str, noticed: str) -> None:
     examples = raw_sockets.run(150, 1, control)["examples"]
+    assert any(noticed in example for example in examples), examples
+
+
+def test_no_value_is_too_nasty() -> None:
+    figures = values.run(1000, drawn_seed())
+    assert figures["violations"] == 0, figures
+    assert figures["trials"] == 1000
+    assert min(figures["documents_read_again"], figures["quotes_checked"]) > 5
+
+
+@pytest.mark.parametrize(
+    ("control", "place", "noticed"),
+    [
+        ("unseen", "/v1/search query", "500"),
+        ("composed", "/v1/documents text", "text came back as"),
+        ("rounded", "/v1/documents metadata.year", "metadata came back as"),
+        ("lenient", "/v1/ask question", "taken, though it is no JSON"),
+    ],
+)
+def test_a_service_that_stumbles_over_a_value_is_noticed(control: str, place: str, noticed: str) -> None:
+    assert values.run(500, 1, only=place)["violations"] == 0
+    examples = values.run(500, 1, control, place)["examples"]
     assert any(noticed in example for example in examples), examples

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -12,6 +16,7 @@ import h11
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from index import document_from_text
 from service import reach, schemas
 from service.access import EVERYBODY
 from service.guard import Guard
@@ -146,4 +151,53 @@ DESCRIBED: dict[str, Callable[[], None]] = {
     "methods": _name_one_method,
 }
 
-CONTROLS = {**RAW, **DESCRIBED}
+# ---- of nasty values -----------------------------------------------------------------------------------------
+
+
+def _fail_on_the_unseen() -> None:
+    """Answer 500 to questions with characters that nobody sees."""
+    search = reach.Reach.search
+
+    def failing(self: reach.Reach, query: reach.Question) -> Any:
+        if any(unicodedata.category(each) in {"Cc", "Cf", "Co", "Cn"} for each in query.text):
+            raise RuntimeError("what is this?")
+        return search(self, query)
+
+    mock.patch.object(reach.Reach, "search", failing).start()
+
+
+def _compose() -> None:
+    """Store texts in another form of Unicode than they were sent in."""
+    given = document_from_text
+
+    def composing(source: str, text: str, *rest: Any, **more: Any) -> Any:
+        return given(source, unicodedata.normalize("NFKC", text), *rest, **more)
+
+    mock.patch("service.routes.document_from_text", composing).start()
+
+
+def _round() -> None:
+    """Keep numbers of metadata as floating-point numbers."""
+    given = document_from_text
+
+    def rounding(*arguments: Any, **more: Any) -> Any:
+        document = given(*arguments, **more)
+        kept = {key: float(value) if type(value) is int else value for key, value in document.metadata.items()}
+        return replace(document, metadata=kept)
+
+    mock.patch("service.routes.document_from_text", rounding).start()
+
+
+def _guess() -> None:
+    """Take what is nearly JSON."""
+    mock.patch.object(json, "loads", functools.partial(json.loads, strict=False)).start()
+
+
+VALUES: dict[str, Callable[[], None]] = {
+    "unseen": _fail_on_the_unseen,
+    "composed": _compose,
+    "rounded": _round,
+    "lenient": _guess,
+}
+
+CONTROLS = {**RAW, **DESCRIBED, **VALUES}

@@ -1,0 +1,65 @@
+"""JSON that says one thing only (RFC 8259, and RFC 7493 for names and characters).
+
+Python's reader takes more than that: numbers that JSON has not, other encodings than UTF-8, half a surrogate pair,
+a name that an object has twice, of which it drops the first. What one reader drops another one checks; a filter that
+is there twice must not remove what half of it says.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Part of a surrogate pair, or half of one."""
+
+
+def parse(body: bytes) -> object:
+    """Return what ``body`` says.
+
+    Raises:
+        json.JSONDecodeError: if it is not JSON in UTF-8, nested too deeply, or could be taken for something else.
+    """
+    try:
+        said = json.loads(body.decode("utf-8"), parse_constant=_no_number, object_pairs_hook=_object)
+        if _HALF.search(body):
+            json.dumps(said, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise json.JSONDecodeError(str(error), "", 0) from error
+    return said
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        return parse(await self.body())
+
+
+class StrictRoute(APIRoute):
+    """A route whose bodies are read by :func:`parse`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """See :class:`fastapi.routing.APIRoute`."""
+        handle = super().get_route_handler()
+
+        async def strictly(request: Request) -> Response:
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return strictly

@@ -66,7 +66,7 @@ class Background:
             states: token states of those that have any.
             centre: means of passages and sentences in general, shape (2, dimension), or ``None`` not to centre.
         """
-        kept = [item for item in passages if len(item.sentences)]
+        kept = [item for item in passages if len(item.sentence_vectors)]
         self.size = len(kept)
         sentences = np.concatenate([item.sentence_vectors for item in kept]) if kept else np.empty((0, 0), np.float32)
         self.centre = None
@@ -74,7 +74,7 @@ class Background:
             own = np.concatenate([item.vector for item in kept])
             self.centre = np.stack([_lean(own, centre[0]), _lean(sentences, centre[1])])
         self._sentences = sentences if self.centre is None else centred(sentences, self.centre[1])
-        self._first_sentence = np.cumsum([0, *(len(item.sentences) for item in kept)])[:-1]
+        self._first_sentence = np.cumsum([0, *(len(item.sentence_vectors) for item in kept)])[:-1]
         found = [states.get(item.passage.id) for item in kept]
         with_states = [each for each in found if each is not None and len(each.starts)]
         complete = bool(kept) and len(with_states) == len(kept)

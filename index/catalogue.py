@@ -40,7 +40,7 @@ from index.errors import DataDamaged, ModelMismatch, NotFound
 from index.faults import Point, reach
 from index.filters import Filters, compile_filters
 from index.layout import Layout, unpack
-from index.records import Document, Passage, RawDocument, Scalar, Sentence, Span
+from index.records import Document, Passage, RawDocument, Scalar, Span
 from index.stored import (
     Change,
     Counts,
@@ -64,8 +64,6 @@ _DOCUMENT_QUERY = (
 )
 
 _FOUND_AGAIN = 100
-SENTENCE_BITS = 10
-"""A sentence's id is its passage's with its place in it: a passage of 1,200 characters has fewer than 1,024."""
 
 
 def _listed(listing: Listing) -> tuple[list[str], list[Scalar]]:
@@ -630,24 +628,27 @@ class Catalogue:
                 f" WHERE passages.id {WANTED} AND passages.model = ? AND {_ALIVE}",
                 (json.dumps(list(passage_ids)), model.number, at, at),
             ).fetchall()
-        stored: dict[int, StoredPassage] = {}
         documents: dict[int, Document] = {}
         rows.Places.of(found).expect([row[6] for row in found])
         for row in found:
-            id_, version, _, first, last, digest, _, text, spans, vector, others, content_check, count = row[:13]
-            rows.expect(content_check, text, spans, vector, others)
-            rows.expect_digest(digest, text)
-            document = documents.get(version) or documents.setdefault(version, document_of(row[13:], count))
-            sentences = rows.unpack_spans(spans, first)
-            stored[id_] = StoredPassage(
-                Passage(id_, document.id, Span(first, last)),
-                document,
-                text,
-                rows.unpack_vectors(vector, model.dimension),
-                tuple(Sentence(id_ << SENTENCE_BITS | place, id_, span) for place, span in enumerate(sentences)),
-                rows.unpack_vectors(others, model.dimension),
+            rows.expect(row[11], *row[7:11])
+            rows.expect_digest(row[5], row[7])
+            if row[1] not in documents:
+                documents[row[1]] = document_of(row[13:], row[12])
+        vectors = rows.unpack_vectors(b"".join(row[9] for row in found), model.dimension)
+        others = rows.unpack_vectors(b"".join(row[10] for row in found), model.dimension)
+        ends = np.cumsum([len(row[10]) // (2 * model.dimension) for row in found]).tolist()
+        return {
+            row[0]: StoredPassage(
+                Passage(row[0], documents[row[1]].id, Span(row[3], row[4])),
+                documents[row[1]],
+                row[7],
+                vectors[place : place + 1],
+                row[8],
+                others[begin:end],
             )
-        return stored
+            for place, (row, begin, end) in enumerate(zip(found, [0, *ends], ends, strict=False))
+        }
 
     def token_states(self, passage_ids: Iterable[int]) -> dict[int, TokenStates]:
         """Read the token states of passages; one that was erased, or has no states stored, is left out.

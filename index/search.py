@@ -11,7 +11,7 @@ of candidates read from the catalogue. The weights come from docs/decisions/0004
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -103,7 +103,7 @@ def search(  # noqa: PLR0913 - what a view consists of
     if len(stored) < len(candidates) and catalogue.generation() == generation.number:
         raise DataDamaged("data_damaged", "The catalogue lacks passages that it should have.")
     found = sorted(
-        (_Candidate(each, encoded, by_language) for each in stored.values()),
+        _candidates(list(stored.values()), encoded, by_language),
         key=lambda candidate: (-candidate.first_score, candidate.stored.passage.id),
     )
     ranked = _rerank(found[: max(rules.reranked, top_k)], encoded, generation, catalogue, by_language, rules)
@@ -126,26 +126,40 @@ def search(  # noqa: PLR0913 - what a view consists of
     return SearchResult(hits, generation.number, clock.timings())
 
 
+@dataclass(frozen=True, slots=True)
 class _Candidate:
     """A passage the first stage found, with its cosines."""
 
-    __slots__ = ("cosine", "first_score", "sentence_cosines", "stored")
+    stored: StoredPassage
+    cosine: float
+    sentence_cosines: tuple[float, ...]
+    best_sentence: float
+    first_score: float
 
-    def __init__(self, stored: StoredPassage, query: EncodedQuery, backgrounds: Mapping[str, Background]) -> None:
-        self.stored = stored
-        self.cosine = float(stored.vector[0] @ query.vector)
-        background = backgrounds.get(stored.document.language)
+
+def _candidates(
+    stored: Sequence[StoredPassage], query: EncodedQuery, backgrounds: Mapping[str, Background]
+) -> Iterator[_Candidate]:
+    """Score passages by their own vectors and their sentences', those of one language at a time."""
+    by_language: dict[str, list[StoredPassage]] = {}
+    for each in stored:
+        by_language.setdefault(each.document.language, []).append(each)
+    for language, group in by_language.items():
+        vectors = np.concatenate([each.vector for each in group])
+        sentences = np.concatenate([each.sentence_vectors for each in group])
+        cosines = (vectors @ query.vector).tolist()
+        background = backgrounds.get(language)
         if background is None or background.centre is None:
-            own, sentences = self.cosine, stored.sentence_vectors @ query.vector
+            own, near = cosines, (sentences @ query.vector).tolist()
         else:
-            own = float(centred_cosines(stored.vector, background.centre[0], query.centred)[0])
-            sentences = centred_cosines(stored.sentence_vectors, background.centre[1], query.centred)
-        self.sentence_cosines = tuple(sentences.tolist())
-        self.first_score = own + self.best_sentence
-
-    @property
-    def best_sentence(self) -> float:
-        return max(self.sentence_cosines, default=0.0)
+            own = centred_cosines(vectors, background.centre[0], query.centred).tolist()
+            near = centred_cosines(sentences, background.centre[1], query.centred).tolist()
+        first = 0
+        for each, cosine, centred in zip(group, cosines, own, strict=True):
+            last = first + len(each.sentence_vectors)
+            best = max(near[first:last], default=0.0)
+            yield _Candidate(each, cosine, tuple(near[first:last]), best, centred + best)
+            first = last
 
 
 _Ranked: TypeAlias = tuple[float, float, TokenMatches | None, _Candidate]
@@ -175,10 +189,10 @@ def _rerank(
     if len(backgrounds) > 1:
         by_language, common = chances(backgrounds, query, rules.sentence_weight)
     ranked: list[_Ranked] = []
-    for candidate in found:
-        if candidate.stored.passage.id not in states:
-            continue
-        matches = match_tokens(query, states[candidate.stored.passage.id])
+    kept = [candidate for candidate in found if candidate.stored.passage.id in states]
+    for candidate, matches in zip(
+        kept, match_tokens(query, [states[each.stored.passage.id] for each in kept]), strict=True
+    ):
         raw = (rules.sentence_weight * candidate.best_sentence + matches.score()) / (1 + rules.sentence_weight)
         chance = by_language.get(candidate.stored.document.language, common)
         score = common.mean + (raw - chance.mean) * _scale(common, chance)
@@ -195,13 +209,19 @@ def _scale(common: Chance, chance: Chance) -> float:
 _LEAST_SPREAD = 1e-6
 
 
-def match_tokens(query: EncodedQuery, states: TokenStates) -> TokenMatches:
-    """Compare every word of a question with every word of a passage."""
-    if not len(states.starts):  # a passage of nothing but special characters has no tokens to match
-        return TokenMatches(np.empty((len(query.tokens), 0), np.float32), query.weights, np.empty(0, np.uint16))
-    codes = states.codes.astype(np.float32)
-    lengths = np.sqrt(np.einsum("td,td->t", codes, codes))
-    return TokenMatches(query.tokens @ codes.T / lengths, query.weights, states.starts)
+def match_tokens(query: EncodedQuery, passages: Sequence[TokenStates]) -> Iterator[TokenMatches]:
+    """Compare every word of a question with every word of each passage."""
+    similarities = nothing = np.empty((len(query.tokens), 0), np.float32)
+    known = [each.codes for each in passages if len(each.starts)]
+    if known:
+        codes = np.concatenate(known).astype(np.float32)
+        similarities = query.tokens @ codes.T / np.sqrt(np.einsum("td,td->t", codes, codes))
+    first = 0
+    for each in passages:
+        last = first + len(each.starts)
+        # A passage of nothing but special characters has no tokens to match.
+        yield TokenMatches(similarities[:, first:last] if first < last else nothing, query.weights, each.starts)
+        first = last
 
 
 class _Clock:

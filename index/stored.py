@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from index import rows
 from index.encoder import TokenStates, Vectors
 from index.filters import Filters
 from index.records import Document, Passage, RawDocument, Sentence, Span
 
 DEFAULT_COLLECTION = "default"
+_SENTENCE_BITS = 10
+"""A sentence's id is its passage's with its place in it: a passage of 1,200 characters has fewer than 1,024."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,16 @@ class StoredPassage:
     text: str
     vector: Vectors
     """Shape (1, dimension)."""
-    sentences: tuple[Sentence, ...]
+    spans: bytes
+    """Of its sentences; see :func:`index.rows.pack_spans`."""
     sentence_vectors: Vectors
+
+    @property
+    def sentences(self) -> tuple[Sentence, ...]:
+        """Its sentences, made anew: most passages that are looked at are not shown."""
+        id_ = self.passage.id
+        spans = rows.unpack_spans(self.spans, self.passage.span.start)
+        return tuple(Sentence(id_ << _SENTENCE_BITS | place, id_, span) for place, span in enumerate(spans))
 
 
 @dataclass(frozen=True, slots=True)

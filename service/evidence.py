@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from index import Hit, Span
 from index.chunk import QUOTE_CHARACTERS
@@ -48,32 +49,53 @@ class Evidence:
 
 def find_evidence(hits: tuple[Hit, ...]) -> list[Evidence]:
     """Return the best quote of each hit, best first; a hit without sentences has none."""
-    found = [max(own, key=lambda item: item.score) for hit in hits if (own := list(windows(hit)))]
+    found = [own for hit in hits if (own := best_window(hit))]
     return sorted(found, key=lambda item: (-item.score, item.hit.rank))
+
+
+def best_window(hit: Hit) -> Evidence | None:
+    """Return the best of a hit's :func:`windows`, the first of equal ones; ``None`` if it has no sentences."""
+    best = max(_windows(hit), key=_score_of, default=None)
+    return None if best is None else _evidence(hit, best)
 
 
 def windows(hit: Hit) -> Iterator[Evidence]:
     """Yield every run of one to three neighbouring sentences that is short enough to be quoted."""
-    spans = [sentence.span for sentence in hit.sentences]
-    words = _word_matches(hit)
-    for first in range(len(spans)):
+    return (_evidence(hit, window) for window in _windows(hit))
+
+
+_Window: TypeAlias = tuple[float, int, int, float, float]
+"""Score, start, end, the closest sentence's cosine, late interaction: most windows are looked at and let go."""
+_score_of = itemgetter(0)
+
+
+def _evidence(hit: Hit, window: _Window) -> Evidence:
+    score, start, end, cosine, word_match = window
+    return Evidence(hit, Span(start, end), score, cosine, word_match)
+
+
+def _windows(hit: Hit) -> Iterator[_Window]:
+    spans = [(sentence.span.start, sentence.span.end) for sentence in hit.sentences]
+    words, cosines, shift = _word_matches(hit), hit.sentence_cosines, hit.language_shift
+    passage = _PASSAGE * hit.score
+    for first, (start, _) in enumerate(spans):
+        cosine = cosines[first]
         for last in range(first, min(first + MAX_SENTENCES, len(spans))):
-            span = Span(spans[first].start, spans[last].end)
-            if len(span) > QUOTE_CHARACTERS:
+            end = spans[last][1]
+            if end - start > QUOTE_CHARACTERS:
                 break
-            cosine = max(hit.sentence_cosines[first : last + 1])
-            word_match = cosine if words is None else float(words[last - first][first])
-            brevity = -_LENGTH * math.log(len(span) / _USUAL_LENGTH)
-            own = _SENTENCE * (cosine + hit.language_shift) + _WORDS * (word_match + hit.language_shift)
-            score = (_PASSAGE * hit.score + own + brevity) / _TOTAL
-            yield Evidence(hit, span, score, cosine, word_match)
+            cosine = max(cosine, cosines[last])
+            word_match = cosine if words is None else words[last - first][first]
+            brevity = -_LENGTH * math.log((end - start) / _USUAL_LENGTH)
+            own = _SENTENCE * (cosine + shift) + _WORDS * (word_match + shift)
+            yield (passage + own + brevity) / _TOTAL, start, end, cosine, word_match
 
 
-def _word_matches(hit: Hit) -> list[NDArray[np.float32]] | None:
+def _word_matches(hit: Hit) -> list[list[float]] | None:
     """Return late interaction for every run of 1, 2 and 3 sentences, all at once.
 
     Returns:
-        For each number of sentences an array over the run's first sentence; ``None`` without matches.
+        For each number of sentences one figure for the run's first sentence; ``None`` without matches.
     """
     matches = hit.matches
     if matches is None:
@@ -88,4 +110,4 @@ def _word_matches(hit: Hit) -> list[NDArray[np.float32]] | None:
     runs = [alone]
     for length in range(1, min(MAX_SENTENCES, len(begins))):
         runs.append(np.maximum(before[: len(begins) - length], runs[-1][1:]))
-    return [run @ matches.weights for run in runs]
+    return [(run @ matches.weights).tolist() for run in runs]

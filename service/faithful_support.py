@@ -114,7 +114,7 @@ def fits_question(encoder: Encoder, question: str, answer: str, quotes: Sequence
     states = encoder.encode_passages([answer, *quotes]).tokens
     if not len(asked.tokens) or not states:
         return True
-    written, *others = (match_tokens(asked, state).score() for state in states)
+    written, *others = (matches.score() for matches in match_tokens(asked, states))
     return written >= min(others) - _SLACK
 
 

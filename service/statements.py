@@ -12,9 +12,10 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from index import Hit
-from service.evidence import Evidence, windows
+from service.evidence import Evidence, best_window, windows
 
 SIMILAR = 0.5
 """From this share of common letter groups on, two different wordings are about the same."""
@@ -30,7 +31,7 @@ _SHINGLE = 5
 _PROBES = 3
 
 
-@dataclass(slots=True)
+@dataclass
 class Statement:
     """A quote, with the same words in other documents."""
 
@@ -43,6 +44,12 @@ class Statement:
     """One of each other document that has these words or a part of them, best first."""
     differs_from: Statement | None = None
     """A better statement of another document that says nearly the same, but not quite."""
+
+    @cached_property
+    def shingles(self) -> frozenset[str]:
+        """All groups of neighbouring letters (Broder 1997), which works without spaces between words, too."""
+        words = self.words
+        return frozenset(words[start : start + _SHINGLE] for start in range(max(1, len(words) - _SHINGLE + 1)))
 
 
 def plain(text: str) -> str:
@@ -71,7 +78,7 @@ def find_statements(hits: Sequence[Hit], top_k: int) -> tuple[list[Statement], l
         repeated = [statement for statement in likely if statement.words in text]
         own: Evidence | None = None
         if repeated or len(found) < top_k:
-            own = max(windows(hit), key=lambda item: item.score, default=None)
+            own = best_window(hit)
         words = plain(own.quote) if own else ""
         for statement in repeated:
             _add_copy(statement, hit)
@@ -119,10 +126,5 @@ def _differ(better: Statement, other: Statement) -> bool:
         return False
     if better.words in other.words:
         return False
-    first, second = _shingles(better.words), _shingles(other.words)
-    return len(first & second) >= SIMILAR * len(first | second)
-
-
-def _shingles(words: str) -> set[str]:
-    """Return all groups of neighbouring letters (Broder 1997), which works without spaces between words, too."""
-    return {words[start : start + _SHINGLE] for start in range(max(1, len(words) - _SHINGLE + 1))}
+    both = len(better.shingles & other.shingles)
+    return both >= SIMILAR * (len(better.shingles) + len(other.shingles) - both)

@@ -43,8 +43,9 @@ from service.metrics import EXPOSITION_TYPE, Measured, exposition
 from service.outcome import WrittenSentence
 from service.reach import Question, Reach
 from service.refusals import ProtocolError, said_by
+from service.routes_strict import StrictRoute
 from service.schemas import ErrorBody, ErrorDetail
-from service.strict_json import StrictRoute, parse
+from service.strict_json import parse
 from service.tags import is_known, is_meant, tag_of
 from service.together import Computing
 from service.turns import Turns

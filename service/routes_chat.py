@@ -20,8 +20,8 @@ from service.outcome import WrittenSentence
 from service.reach import Question, Reach
 from service.refusals import ProtocolError, openai_error
 from service.routes import AppState
+from service.routes_strict import StrictRoute
 from service.schemas import ask_response
-from service.strict_json import StrictRoute
 
 CHAT_BYTES = 2**20
 """A chat is sent whole with every question."""

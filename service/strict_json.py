@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
-
-from fastapi import Request, Response
-from fastapi.routing import APIRoute
 
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")
 """Part of a surrogate pair, or half of one."""
@@ -45,21 +41,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a name is there twice")
     return found
-
-
-class _StrictRequest(Request):
-    async def json(self) -> Any:
-        return parse(await self.body())
-
-
-class StrictRoute(APIRoute):
-    """A route whose bodies are read by :func:`parse`."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """See :class:`fastapi.routing.APIRoute`."""
-        handle = super().get_route_handler()
-
-        async def strictly(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
-
-        return strictly

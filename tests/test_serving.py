@@ -151,7 +151,7 @@ def test_too_many_connections_are_closed_at_once(port: int, limit: str, monkeypa
 def test_term_under_load_drops_nothing() -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
-    figures = farewell.run(20, seed)
+    figures = farewell.run(20, seed, not_ready_within=0.4)  # the machine does other things, too
     assert figures["violations"] == 0, figures
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tests.load import soak
+
+pytestmark = pytest.mark.timeout(1500)
 
 
 def test_twenty_thousand_requests_leave_nothing_behind() -> None:

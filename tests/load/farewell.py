@@ -145,7 +145,7 @@ def _seconds_until_not_ready(port: int) -> float:
     return 5.0
 
 
-def trial(folder: Path, seed: str, control: str | None) -> dict[str, Any]:
+def trial(folder: Path, seed: str, control: str | None, not_ready_within: float) -> dict[str, Any]:
     """End one server under load; return what was seen."""
     chance = random.Random(seed)
     problems: list[str] = []
@@ -165,7 +165,7 @@ def trial(folder: Path, seed: str, control: str | None) -> dict[str, Any]:
         problems.append(f"exit status {code}")
     if seconds > _ENDS_WITHIN:
         problems.append(f"ended after {seconds:.1f} s")
-    if not_ready > _NOT_READY_WITHIN:
+    if not_ready > not_ready_within:
         problems.append(f"not ready was said after {not_ready * 1000:.0f} ms")
     problems += [f"status {status}" for status in load.answered if status not in {200, 201, 503}]
     with Library(folder, TinyEncoder(), writable=True) as library:
@@ -175,13 +175,15 @@ def trial(folder: Path, seed: str, control: str | None) -> dict[str, Any]:
     return {"problems": problems, "answered": sum(load.answered.values()), "seconds": seconds, "not_ready": not_ready}
 
 
-def run(trials: int, seed: int, control: str | None = None) -> dict[str, Any]:
-    """Return figures of so many farewells."""
+def run(
+    trials: int, seed: int, control: str | None = None, not_ready_within: float = _NOT_READY_WITHIN
+) -> dict[str, Any]:
+    """Return figures of so many farewells; ``not_ready_within`` so many seconds each has to say that it ends."""
     problems: list[str] = []
     answered, seconds, not_ready = 0, [0.0], [0.0]
     for number in range(trials):
         with tempfile.TemporaryDirectory() as name:
-            seen = trial(Path(name) / "data", f"{seed}/{number}", control)
+            seen = trial(Path(name) / "data", f"{seed}/{number}", control, not_ready_within)
         problems += [f"{number}: {problem}" for problem in seen["problems"]]
         answered += seen["answered"]
         seconds.append(seen["seconds"])

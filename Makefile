@@ -129,7 +129,8 @@ bench-browser: setup ## show 1,500 hostile texts in every place of the page; res
 bench-writer: setup ## measure written answers: endpoint faults and checks; results in docs/results/writer/
 	$(BIN)/python -m tests.writer.faults --trials 20000 --seed 1 --save
 	$(BIN)/python -m tests.writer.checks --save
-	$(BIN)/python -m tests.writer.checks --last --save
+	$(BIN)/python -m tests.writer.checks --set last --save
+	$(BIN)/python -m tests.writer.checks --set second --save
 
 image: ## build the container image and run it once, read-only and as nobody
 	@if [ -x $(BUILD_IMAGE) ]; then \

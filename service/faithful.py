@@ -17,7 +17,7 @@ from service.faithful_names import unknown_names
 from service.faithful_numbers import Figures, missing_figures, read_figures
 from service.faithful_polarity import polarity_problem
 from service.faithful_quotes import quote_problem, without_quotes
-from service.faithful_roles import exchanges_names
+from service.faithful_roles import exchanges_names, takes_place_of
 from service.faithful_support import Limits, is_misplaced, load_limits, measure_support
 from service.lexicon import count_function_words, folded_words, language_of, load_lexicon
 
@@ -158,7 +158,7 @@ class Faithfulness:
         polarity = polarity_problem(text, compared)
         if polarity:
             found.append(polarity)
-        if exchanges_names(text, compared):
+        if exchanges_names(text, compared) or takes_place_of(text, compared):
             found.append("roles")
         if not measure_support(text, compared).is_enough(self._limits):
             found.append("support")

@@ -55,19 +55,26 @@ def _faithful(name: str = "faithful.toml") -> Iterator[Case]:
 def adversarial() -> tuple[Case, ...]:
     """Return the adversarial answers: those made by ``tests.writer.make_adversarial`` and those written by hand."""
     made = _read_all("adversarial.jsonl")
-    hard = [
-        Case(
-            f"hard/{at}",
-            row["kind"],
-            "hand",
-            row["question"],
-            row["sentence"],
-            tuple(row["cited"]),
-            tuple(EvidenceText(text, language) for language, text in row["evidence"]),
-        )
-        for at, row in enumerate(tomllib.loads((FOLDER / "hard.toml").read_text("utf-8"))["answer"])
-    ]
-    return (*made, *hard)
+    return (*made, *_by_hand("hard.toml"))
+
+
+def _by_hand(name: str) -> Iterator[Case]:
+    for at, row in enumerate(tomllib.loads((FOLDER / name).read_text("utf-8"))["answer"]):
+        evidence = tuple(EvidenceText(text, language) for language, text in row["evidence"])
+        cited = tuple(row["cited"])
+        yield Case(f"hard/{at}", row["kind"], "hand", row["question"], row["sentence"], cited, evidence)
+
+
+@cache
+def second() -> tuple[Case, ...]:
+    """Return the faithful answers of the second look."""
+    return tuple(_faithful("second.toml"))
+
+
+@cache
+def second_adversarial() -> tuple[Case, ...]:
+    """Return the adversarial answers of the second look, all written by hand."""
+    return tuple(_by_hand("second_hard.toml"))
 
 
 @cache

@@ -1,7 +1,7 @@
 """How many faithful answers are kept and adversarial ones withheld, by kind, and what each check is good for.
 
     python -m tests.writer.checks --save               # docs/results/writer/checks.json
-    python -m tests.writer.checks --last --save        # docs/results/writer/last.json
+    python -m tests.writer.checks --set last --save    # docs/results/writer/last.json
 
 The null control switches one check off after the other: the kind of answer that it is there for is then kept.
 """
@@ -24,11 +24,17 @@ from index.language import detect_language
 from index.sentences import split_sentences
 from service.faithful import Faithfulness
 from service.lexicon import divide
-from tests.writer.answers import Case, adversarial, faithful, last, last_adversarial
+from tests.writer.answers import Case, adversarial, faithful, last, last_adversarial, second, second_adversarial
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "writer"
 REQUIRED = ("number", "not", "name", "citation", "ellipsis", "across")
 """Kinds of which every one must be withheld."""
+SETS = {
+    "checks": (faithful, adversarial),
+    "last": (last, last_adversarial),
+    "second": (second, second_adversarial),
+}
+"""Those that the checks were made with, and those that came afterwards."""
 GUARDS = {
     "number": ("number", "date"),
     "not": ("negation", "opposite"),
@@ -123,16 +129,16 @@ def main() -> None:
     """Judge everything and print or save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--save", action="store_true")
-    parser.add_argument("--last", action="store_true", help="judge the answers that the checks were not made with")
+    parser.add_argument("--set", choices=SETS, default="checks", help="which answers [default: those of development]")
     given = parser.parse_args()
     encoder = open_encoder()
-    kept, attacked = (last(), last_adversarial()) if given.last else (faithful(), adversarial())
-    result = summary(judge(encoder, kept), judge(encoder, attacked))
+    kept, attacked = SETS[given.set]
+    result = summary(judge(encoder, kept()), judge(encoder, attacked()))
     text = json.dumps(result, indent=1, ensure_ascii=False)
     print(text)
     if given.save:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / ("last.json" if given.last else "checks.json")).write_text(text + "\n", "utf-8")
+        (RESULTS / f"{given.set}.json").write_text(text + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -124,6 +124,7 @@ class Guard:
         token = REQUEST.set(identity)
         begun, status = time.perf_counter(), 0
         scope[CALLER] = NOBODY
+        route = self._route(scope)
 
         async def marked(message: Message) -> None:
             nonlocal status
@@ -136,17 +137,16 @@ class Guard:
             await send(message)
 
         try:
-            scope[CALLER] = self._admit(scope, headers)
+            scope[CALLER] = self._admit(scope, headers, route)
         except (ProtocolError, FundstelleError) as error:
             await refusal_of(error)(scope, receive, marked)
         else:
             await self.app(scope, receive, marked)
         finally:
-            self._note(scope, status, time.perf_counter() - begun)
+            self._note(scope, route, status, time.perf_counter() - begun)
             REQUEST.reset(token)
 
-    def _note(self, scope: Connection, status: int, seconds: float) -> None:
-        route = self._route(scope)
+    def _note(self, scope: Connection, route: tuple[str, str] | None, status: int, seconds: float) -> None:
         if route is not None and POLICIES[route] is Scope.PUBLIC and status < 400:
             return  # whoever watches asks every few seconds
         said = {
@@ -158,14 +158,13 @@ class Guard:
         }
         _log.info("request", extra=said)
 
-    def _admit(self, scope: Connection, headers: Headers) -> Caller:
+    def _admit(self, scope: Connection, headers: Headers, route: tuple[str, str] | None) -> Caller:
         """Return who calls.
 
         Raises:
             ProtocolError: if they may not.
         """
         self._check_host(headers)
-        route = self._route(scope)
         if route is None:  # the application says 404 or 405, without reading a body
             return NOBODY
         needed = POLICIES[route]

@@ -62,10 +62,10 @@ def _stumble() -> None:
     """Fail on a target in absolute form."""
     admit = Guard._admit
 
-    def stumbling(self: Guard, scope: Any, headers: Any) -> Any:
+    def stumbling(self: Guard, scope: Any, headers: Any, route: Any) -> Any:
         if scope["path"].startswith("http:"):
             raise RuntimeError("what is this?")
-        return admit(self, scope, headers)
+        return admit(self, scope, headers, route)
 
     mock.patch.object(Guard, "_admit", stumbling).start()
 

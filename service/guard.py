@@ -109,6 +109,13 @@ class Guard:
         self._admission = admission
         self._lines = lines
         self._failures = RateLimit(FAILURES)
+        # Most requests are for addresses that are written as they stand: to look at every route would take longer
+        # than all else that is done for one who is refused.
+        self._known = {
+            entry: self._searched({"type": "http", "method": entry[0], "path": entry[1], "headers": []})
+            for entry in declared(self._routes)
+            if "{" not in entry[1]
+        }
 
     async def __call__(self, scope: Connection, receive: Receive, send: Send) -> None:
         """Check, then pass on."""
@@ -222,6 +229,10 @@ class Guard:
         raise ProtocolError("key_wrong", {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
     def _route(self, scope: Connection) -> tuple[str, str] | None:
+        known = (scope["method"], scope["path"])
+        return self._known[known] if known in self._known else self._searched(scope)
+
+    def _searched(self, scope: Connection) -> tuple[str, str] | None:
         for route in self._routes:
             matches, _ = route.matches(scope)
             if matches is Match.FULL:

@@ -140,8 +140,8 @@ class TokenMatches:
         """Return each query token's best match among the passage tokens that begin in each of several ranges.
 
         Args:
-            begins: first code point of each range, from the passage's start.
-            ends: end of each range.
+            begins: first code point of each range, from the passage's start; ascending.
+            ends: end of each range, not after the beginning of the next.
 
         Returns:
             Shape (ranges, query tokens); 0 where no token begins in the range.
